@@ -1,0 +1,51 @@
+# Everything a new user needs. `make` alone explains itself.
+VENV   := .venv
+PYTHON ?= python3
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check -q install -c constraints.txt
+
+.PHONY: help demo hour test lint format bench docs clean
+.DEFAULT_GOAL := help
+
+help: ## Show this help
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+demo: $(VENV)/.installed data/demo/pages ## Real pages to a released model, in minutes on a CPU
+	$(BIN)/tsumugu run recipes/demo.yaml
+
+hour: $(VENV)/.installed data/demo/pages ## The same pages, about an hour of training
+	$(BIN)/tsumugu run recipes/hour.yaml
+
+test: $(VENV)/.installed-dev ## Run all tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev ## Ruff (lint, format check) and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev ## Let ruff fix and format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.installed-dev ## Build the documentation into site/
+	$(PIP) -e '.[docs]'
+	$(BIN)/mkdocs build --strict
+
+clean: ## Remove the environment and the caches; data/ and runs/ stay
+	rm -rf $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache
+
+$(BIN)/python:
+	bash scripts/make_venv.sh $(PYTHON) $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing Tsumugu and its pinned dependencies into $(VENV) (a few minutes) ..."
+	$(PIP) -e '.[evaluate]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) -e '.[dev]'
+	@touch $@
+
+data/demo/pages:
+	bash scripts/fetch_demo_pages.sh $@

@@ -1,0 +1,94 @@
+"""One verb: map a function over shards, in processes of this machine.
+
+A task names its output file; the function must write that file atomically and depend on
+nothing but the task. Then the result is the same for any number of workers, finished tasks are
+never done again, and a worker that is killed costs one task: it is tried again in a new process.
+"""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from tqdm import tqdm
+
+from tsumugu.errors import TsumuguError
+
+_ATTEMPTS = 3
+
+
+class Task(Protocol):
+    """A unit of work: picklable, and named by the file that it leaves."""
+
+    @property
+    def output(self) -> Path:
+        """The file that exists when the task is done."""
+        ...
+
+
+T = TypeVar("T", bound=Task)
+
+
+def map_shards(function: Callable[[T], None], tasks: Sequence[T], *, workers: int, description: str) -> None:
+    """Call `function(task)` for every task whose output does not exist yet.
+
+    Raises:
+        TsumuguError: a task killed its worker three times; the message names its output.
+        Exception: whatever `function` raised, unchanged.
+    """
+    open_tasks = [task for task in tasks if not task.output.exists()]
+    with tqdm(
+        total=len(tasks), initial=len(tasks) - len(open_tasks), desc=description, unit="shard"
+    ) as bar:
+        open_tasks = _map_group(function, open_tasks, workers, bar)
+        # A worker that dies breaks its pool and takes its neighbours along. Try again one task at
+        # a time, so that the guilty one is known by name and the others get done.
+        for _ in range(_ATTEMPTS - 1):
+            open_tasks = [task for one in open_tasks for task in _map_group(function, [one], 1, bar)]
+    if not open_tasks:
+        return
+    raise TsumuguError(
+        f"the worker process died {_ATTEMPTS} times on {open_tasks[0].output.name} (out of memory, or a "
+        f"crash in a library?). Look at its inputs, or lower --workers to leave each one more memory."
+    )
+
+
+def _map_group(function: Callable[[T], None], tasks: Sequence[T], workers: int, bar: "tqdm[None]") -> list[T]:
+    """Run `tasks` in one pool; return those that did not finish because a worker died."""
+    if not tasks:
+        return []
+    unfinished = []
+    with ProcessPoolExecutor(
+        max_workers=min(workers, len(tasks)),
+        # Not fork: threads of numba, Arrow or torch in the parent would deadlock the child.
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_end_with_parent,
+    ) as pool:
+        futures: dict[Future[None], T] = {pool.submit(function, task): task for task in tasks}
+        for future in as_completed(futures):
+            try:
+                future.result()
+            except BrokenProcessPool:
+                unfinished.append(futures[future])
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+            else:
+                bar.update()
+    return [task for task in tasks if task in unfinished and not task.output.exists()]
+
+
+def _end_with_parent() -> None:
+    """Let no worker outlive a parent that was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

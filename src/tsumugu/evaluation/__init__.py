@@ -1,0 +1,1 @@
+"""The evaluation room: perplexity, n-gram baselines, and lm-evaluation-harness."""

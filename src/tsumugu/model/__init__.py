@@ -1,0 +1,1 @@
+"""The model room: one plain decoder that knows nothing about devices or parallelism."""

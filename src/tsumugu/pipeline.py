@@ -1,0 +1,278 @@
+"""Stages, fingerprints and run folders.
+
+A stage is a function of its settings and of the folders of earlier stages; it fills one folder.
+It works in `NAME.partial` beside its final place; when it is done, a manifest is written into
+that folder and the folder is renamed. So `runs/demo/tokens` is whole or absent, and a stage
+that was killed finds its own half-done work again.
+
+A stage runs again only if its fingerprint changed: the SHA-256 of its settings, of the input
+files, and of the *contents* of the earlier stages (their checksums, not their times). What a
+stage does inside, and how it goes on after a kill, is its own affair.
+"""
+
+import fcntl
+import hashlib
+import importlib
+import json
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import tsumugu
+from tsumugu.corpus.inputs import fingerprint_inputs
+from tsumugu.errors import TsumuguError
+from tsumugu.files import checksums, read_json, replace_folder, write_aside, write_json, write_text
+from tsumugu.recipe import Recipe, recipe_text
+
+MANIFEST = "manifest.json"
+_LIBRARIES = (
+    "numpy",
+    "numba",
+    "pyarrow",
+    "resiliparse",
+    "sentencepiece",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "lm_eval",
+)
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What a stage is given.
+
+    `folder` is where it writes, `inputs` holds the folders of the stages it reads. `work` is for
+    intermediate files: it survives a kill and is removed when the stage is done.
+    """
+
+    recipe: Recipe
+    folder: Path
+    work: Path
+    inputs: Mapping[str, Path]
+    workers: int
+
+
+Counts = dict[str, Any]
+StageFunction = Callable[[StageContext], Counts]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One room's place in a run."""
+
+    name: str
+    reads: tuple[str, ...]
+    function: str
+    """`module:function`, imported when the stage runs: most commands never import torch."""
+    settings: Callable[[Recipe], Any]
+    """Everything of the recipe that the result depends on, as JSON."""
+    publishes: tuple[str, ...] = ()
+    """Files that are also copied to the top of the run folder."""
+    version: int = 1
+    """Goes up when the same settings and inputs would give another result."""
+
+
+def _dump(*sections: Any) -> list[Any]:
+    return [section.model_dump(mode="json") for section in sections]
+
+
+# A stage depends on what its function reads, so that a new learning rate keeps the corpus.
+STAGES: tuple[Stage, ...] = (
+    Stage(
+        name="corpus",
+        reads=(),
+        function="tsumugu.corpus.stage:run",
+        settings=lambda r: [*_dump(r.corpus), fingerprint_inputs(r.corpus.inputs)],
+    ),
+    Stage(
+        name="tokenizer",
+        reads=("corpus",),
+        function="tsumugu.tokenizer.stage:run",
+        settings=lambda r: [*_dump(r.tokenizer), r.tokens.validation_fraction, r.seed],
+    ),
+    Stage(
+        name="tokens",
+        reads=("corpus", "tokenizer"),
+        function="tsumugu.tokens.stage:run",
+        settings=lambda r: [*_dump(r.tokens), r.seed],
+    ),
+    Stage(
+        name="pretrain",
+        reads=("tokenizer", "tokens"),
+        function="tsumugu.training.stage:run",
+        settings=lambda r: [*_dump(r.model, r.pretrain), r.tokenizer.vocab_size, r.seed],
+    ),
+    Stage(
+        name="evaluate",
+        reads=("corpus", "tokenizer", "tokens", "pretrain"),
+        function="tsumugu.evaluation.stage:run",
+        settings=lambda r: _dump(r.evaluate),
+    ),
+    Stage(
+        name="release",
+        reads=("corpus", "tokenizer", "tokens", "pretrain", "evaluate"),
+        function="tsumugu.release.stage:run",
+        settings=lambda r: [r.name, *_dump(r.release)],
+    ),
+    Stage(
+        name="report",
+        reads=("corpus", "tokenizer", "tokens", "pretrain", "evaluate", "release"),
+        function="tsumugu.report.stage:run",
+        settings=lambda r: [r.name, r.seed, *_dump(r.report, r.corpus, r.pretrain)],
+        publishes=("report.html",),
+    ),
+)
+
+
+def run_stages(
+    recipe: Recipe, run_folder: Path, *, last: str | None = None, workers: int, say: Callable[[str], None]
+) -> None:
+    """Run every stage up to `last` that is not yet done; all of them when `last` is None.
+
+    Raises:
+        TsumuguError: another process works in the folder, or a stage cannot do its work.
+    """
+    run_folder.mkdir(parents=True, exist_ok=True)
+    with _locked(run_folder):
+        text = recipe_text(recipe)
+        recipe_path = run_folder / "recipe.yaml"
+        if not recipe_path.exists() or recipe_path.read_text(encoding="utf-8") != text:
+            write_text(recipe_path, text)
+        for stage in STAGES:
+            _run_stage(stage, recipe, run_folder, workers=workers, say=say)
+            if stage.name == last:
+                return
+
+
+def _run_stage(
+    stage: Stage, recipe: Recipe, run_folder: Path, *, workers: int, say: Callable[[str], None]
+) -> None:
+    final = run_folder / stage.name
+    partial = run_folder / f"{stage.name}.partial"
+    work = run_folder / f"{stage.name}.work"
+    fingerprint = _fingerprint(stage, recipe, run_folder)
+
+    if _is_done(final, fingerprint):
+        say(f"{stage.name}: already done")
+    else:
+        if not _is_done(partial, fingerprint):
+            _prepare(partial, work, fingerprint)
+            say(f"{stage.name}: running")
+            started = time.perf_counter()
+            counts = _load(stage.function)(
+                StageContext(
+                    recipe=recipe,
+                    folder=partial,
+                    work=work,
+                    inputs={name: run_folder / name for name in stage.reads},
+                    workers=workers,
+                )
+            )
+            seconds = time.perf_counter() - started
+            say(f"{stage.name}: done in {seconds:.1f} s")
+            manifest = {
+                "stage": stage.name,
+                "fingerprint": fingerprint,
+                "counts": counts,
+                # Of the process that finished the stage; a killed one took its time with it.
+                "seconds": round(seconds, 3),
+                "versions": _versions(),
+                "files": checksums(partial),
+            }
+            write_json(partial / MANIFEST, manifest)
+        replace_folder(partial, final)
+    if work.exists():
+        shutil.rmtree(work)
+    for name in stage.publishes:
+        _publish(final / name, run_folder / name)
+
+
+def _fingerprint(stage: Stage, recipe: Recipe, run_folder: Path) -> str:
+    earlier = {
+        name: {
+            path: entry["sha256"]
+            for path, entry in read_json(run_folder / name / MANIFEST)["files"].items()
+        }
+        for name in stage.reads
+    }
+    parts = [stage.name, stage.version, stage.settings(recipe), earlier]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _is_done(folder: Path, fingerprint: str) -> bool:
+    """Whether `folder` holds the finished stage, with all of its files at their sizes."""
+    try:
+        manifest = read_json(folder / MANIFEST)
+    except FileNotFoundError:
+        return False
+    except json.JSONDecodeError as error:
+        raise TsumuguError(
+            f"{folder / MANIFEST} is damaged ({error}). Delete {folder} to run the stage again."
+        ) from error
+    if manifest["fingerprint"] != fingerprint:
+        return False
+    for name, entry in manifest["files"].items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != entry["bytes"]:
+            return False
+    return True
+
+
+def _prepare(partial: Path, work: Path, fingerprint: str) -> None:
+    """Keep half-done work of the same fingerprint; clear away anything else."""
+    marker = work / "fingerprint"
+    if not (marker.exists() and marker.read_text() == fingerprint):
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
+        write_text(marker, fingerprint)
+    partial.mkdir(parents=True, exist_ok=True)
+
+
+def _publish(source: Path, target: Path) -> None:
+    if target.exists() and target.read_bytes() == source.read_bytes():
+        return
+    with write_aside(target) as aside:
+        shutil.copyfile(source, aside)
+
+
+def _load(reference: str) -> StageFunction:
+    module, _, name = reference.partition(":")
+    function: StageFunction = getattr(importlib.import_module(module), name)
+    return function
+
+
+def _versions() -> dict[str, str]:
+    found = {"tsumugu": tsumugu.__version__, "python": platform.python_version()}
+    for library in _LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@contextmanager
+def _locked(run_folder: Path) -> Iterator[None]:
+    """Hold the run folder for this process; the lock ends with the process, however it ends."""
+    with (run_folder / ".lock").open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise TsumuguError(
+                f"{run_folder}: another tsumugu process is working in this folder. Wait for it, "
+                f"stop it, or give this run its own folder with --run DIR."
+            ) from None
+        yield
+
+
+def say_on_stderr(text: str) -> None:
+    """The default voice: one line on standard error."""
+    print(text, file=sys.stderr, flush=True)

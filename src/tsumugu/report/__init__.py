@@ -1,0 +1,1 @@
+"""The report room: one self-contained page that shows a run."""

@@ -1,0 +1,1 @@
+"""The tokenizer room: documents in, a SentencePiece model and its exact fast twin out."""

@@ -1,0 +1,37 @@
+"""The `tokenizer` section of a recipe."""
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from tsumugu.section import Section
+
+SPECIAL_TOKENS = ("<unk>", "<s>", "</s>", "<pad>", "<sep>", "<mask>", "<cls>")
+"""Ids 0 to 6, as in line-corporation/japanese-large-lm (model cards and spiece.model)."""
+BYTE_PIECES = 256
+SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + BYTE_PIECES + 1
+
+
+class TokenizerConfig(Section):
+    """A SentencePiece unigram model with byte fallback and no pre-tokenizer."""
+
+    vocab_size: Annotated[int, Field(le=2**31)]
+    character_coverage: Annotated[float, Field(gt=0.9, le=1)] = 0.9995
+    """Share of the characters of the text that get a piece of their own (SentencePiece's default
+    for Japanese); the others are spelled in bytes."""
+    training_characters: Annotated[int, Field(ge=1000)] = 20_000_000
+    """Documents are drawn in random order until they hold this many characters."""
+    max_piece_characters: Annotated[int, Field(ge=1, le=64)] = 16
+    threads: Annotated[int, Field(ge=1)] = 2
+    """Part of the recipe because sums over threads decide the last bits of the scores: the same
+    number gives the same model on any machine."""
+
+    @field_validator("vocab_size")
+    @classmethod
+    def _vocabulary_holds_the_bytes(cls, value: int) -> int:
+        if value < SMALLEST_VOCABULARY:
+            raise ValueError(
+                f"a vocabulary with byte fallback needs at least {SMALLEST_VOCABULARY} pieces: "
+                f"{len(SPECIAL_TOKENS)} special tokens, {BYTE_PIECES} bytes, and one of its own"
+            )
+        return value
