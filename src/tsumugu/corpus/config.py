@@ -16,6 +16,7 @@ SignalName = Literal[
     "short_line_share",
     "duplicate_line_share",
     "repeated_5gram_share",
+    "foreign_paragraphs",
     "masked_emails",
     "masked_phone_numbers",
 ]

@@ -60,6 +60,7 @@ def measure_shard(task: MeasureTask) -> None:
 
     texts = [result.text for result in results]
     columns = signals.measure(texts)
+    columns["foreign_paragraphs"] = signals.column([result.foreign_paragraphs for result in results])
     columns["masked_emails"] = signals.column([result.masked_emails for result in results])
     columns["masked_phone_numbers"] = signals.column([result.masked_phone_numbers for result in results])
     reasons = apply_rules(task.config.rules, columns, len(texts))

@@ -1,8 +1,9 @@
 """Changes to the text of a document, before anything is measured on it.
 
 The stored text stays as its author wrote it, except for what no reader would miss: control and
-zero-width characters, trailing spaces, runs of empty lines, and personal data. In particular it
-is never brought into a Unicode normal form; signals normalise their own copies.
+zero-width characters, trailing spaces, runs of empty lines, untranslated paragraphs, and personal
+data. In particular it is never brought into a Unicode normal form; signals normalise their own
+copies.
 """
 
 import re
@@ -18,6 +19,9 @@ _EMAIL = re.compile(r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-
 _PHONE = re.compile(
     r"(?<![0-9A-Za-z.+-])(?:\+81[- ]?[1-9]\d{0,3}|\(?0[1-9]\d{0,3}\)?)[- ]\d{1,4}-\d{3,4}(?![0-9A-Za-z-])"
 )
+_JAPANESE = re.compile("[\u3041-\u30ff\u3400-\u9fff]")
+_WORD = re.compile(r"(?:^|(?<=\s))[^\W\d_]{2,}(?=[\s,.;:!?)]|$)")
+_FOREIGN_WORDS = 8
 EMAIL_MASK = "xxxx@example.jp"
 PHONE_MASK = "00-0000-0000"
 
@@ -27,6 +31,7 @@ class Transformed:
     """A document's text after all transforms, and what was masked in it."""
 
     text: str
+    foreign_paragraphs: int
     masked_emails: int
     masked_phone_numbers: int
 
@@ -46,10 +51,31 @@ def transform(text: str) -> Transformed:
     text = _INVISIBLE.sub("", text)
     text = _TABS.sub(" ", text)
     text = _SPACES_AT_LINE_END.sub("", text)
+    text, foreign = remove_foreign_paragraphs(text)
     text = _EMPTY_LINES.sub("\n\n", text).strip("\n")
     text, emails = _EMAIL.subn(EMAIL_MASK, text)
     text, phones = _PHONE.subn(PHONE_MASK, text)
-    return Transformed(text, emails, phones)
+    return Transformed(text, foreign, emails, phones)
+
+
+def remove_foreign_paragraphs(text: str) -> tuple[str, int]:
+    """`text` without prose in other languages, and how many lines went.
+
+    In a Japanese page such lines are untranslated paragraphs and licence notices. Where no line
+    is Japanese, nothing is removed: the page as a whole is for the rules to judge. Source code
+    stays, since its lines seldom hold eight plain words.
+    """
+    if not _JAPANESE.search(text):
+        return text, 0
+    lines = text.split("\n")
+    kept = [line for line in lines if not _is_foreign_prose(line)]
+    return "\n".join(kept), len(lines) - len(kept)
+
+
+def _is_foreign_prose(line: str) -> bool:
+    if len(line) < 4 * _FOREIGN_WORDS or _JAPANESE.search(line):
+        return False
+    return len(_WORD.findall(line)) >= _FOREIGN_WORDS
 
 
 def comparable(text: str) -> str:
