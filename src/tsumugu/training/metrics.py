@@ -1,0 +1,43 @@
+"""`metrics.jsonl`: one row per step, and one per measurement of the validation loss.
+
+Rows are appended as they happen, for those who watch a run. After a stop the file is cut back to
+the checkpoint that training goes on from, so that no step stands in it twice.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tsumugu.files import write_text
+
+
+class MetricsLog:
+    """An append-only file of JSON rows."""
+
+    def __init__(self, path: Path, *, last_step: int) -> None:
+        rows = [row for row in read_metrics(path) if row["step"] <= last_step]
+        self.seconds = float(rows[-1]["seconds"]) if rows else 0.0
+        """Training time before this process, from the last row that stays."""
+        write_text(path, "".join(_line(row) for row in rows))
+        self._stream = path.open("a", encoding="utf-8")
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Write one row; it is in the file when this returns."""
+        self._stream.write(_line(row))
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """All whole rows of a metrics file; a last row that a kill cut off is left out."""
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.split("\n")[:-1]]
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row, allow_nan=False) + "\n"

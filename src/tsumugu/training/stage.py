@@ -1,0 +1,52 @@
+"""Token shards to a trained model."""
+
+from pathlib import Path
+
+import torch
+
+from tsumugu.model.decoder import Decoder, count_parameters
+from tsumugu.pipeline import Counts, StageContext
+from tsumugu.recipe import Recipe
+from tsumugu.tokens.encoding import TRAIN, VALIDATION
+from tsumugu.tokens.loader import open_tokens
+from tsumugu.training.checkpoint import latest_checkpoint, load_weights
+from tsumugu.training.device import pick_device
+from tsumugu.training.metrics import read_metrics
+from tsumugu.training.trainer import Data, train
+
+
+def run(context: StageContext) -> Counts:
+    """Train; leave `checkpoints/` and `metrics.jsonl`; return the facts of the training."""
+    recipe = context.recipe
+    # The same inputs must give the same bits, run after run.
+    torch.use_deterministic_algorithms(True)
+    device = pick_device()
+    model = Decoder(recipe.model, recipe.tokenizer.vocab_size, dropout=recipe.pretrain.dropout)
+    model.initialize(recipe.seed)
+    model.to(device)
+    data = Data(
+        train=open_tokens(context.inputs["tokens"] / TRAIN),
+        validation=open_tokens(context.inputs["tokens"] / VALIDATION),
+    )
+    train(model, data, recipe.pretrain, folder=context.folder, seed=recipe.seed)
+
+    rows = read_metrics(context.folder / "metrics.jsonl")
+    validation = [row["validation_loss"] for row in rows if "validation_loss" in row]
+    return {
+        "parameters": count_parameters(model),
+        "steps": recipe.pretrain.steps,
+        "tokens": max(row["tokens"] for row in rows),
+        "epochs": max(row["tokens"] for row in rows) / data.train.tokens,
+        "validation_loss": validation[-1],
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def load_trained(recipe: Recipe, pretrain_folder: Path) -> Decoder:
+    """The model of a finished pretrain folder, on the CPU, ready to be asked."""
+    model = Decoder(recipe.model, recipe.tokenizer.vocab_size)
+    checkpoint = latest_checkpoint(pretrain_folder / "checkpoints")
+    assert checkpoint is not None, "a finished pretrain stage has a checkpoint"
+    load_weights(checkpoint, model)
+    return model.eval()
