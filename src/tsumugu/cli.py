@@ -1,0 +1,189 @@
+"""The `tsumugu` command: words in, one function called. Heavy imports wait until they are needed."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tsumugu import __version__
+from tsumugu.errors import TsumuguError
+
+_DESCRIPTION = """\
+Raw Japanese web pages in, a released and evaluated language model out.
+
+A recipe is one YAML file that describes a whole run. Each stage reads what the stages before it
+wrote, and writes one folder of the run: corpus -> tokenizer -> tokens -> pretrain -> evaluate ->
+release -> report. Stop a run at any moment and start the same command again: it goes on."""
+
+_EXAMPLES = """\
+examples:
+  tsumugu run recipes/demo.yaml                      everything, into runs/demo
+  tsumugu run recipes/demo.yaml pretrain.steps=100   the same with another value
+  tsumugu corpus recipes/demo.yaml --run /tmp/try    the pages only, into another folder
+  tsumugu generate runs/demo/release --prompt この章では
+  tsumugu schema > recipe.schema.json                for editors that complete and check YAML"""
+
+_STAGES = {
+    "corpus": (
+        "pages to clean documents",
+        "Reads HTML and JSON Lines, extracts the main text, masks personal data, measures signals, applies the\n"
+        "recipe's rules, and removes duplicates. Writes corpus/documents (what stays), corpus/decisions (every\n"
+        "document with its signals and the reason why it went) and corpus/quarantine (what could not be read).",
+    ),
+    "tokenizer": (
+        "documents to a SentencePiece tokenizer",
+        "Trains a unigram model with byte fallback on the training documents and exports its fast twin, which\n"
+        "must give the same ids on every held-out document. Load it with AutoTokenizer.from_pretrained.",
+    ),
+    "tokens": (
+        "documents to token shards",
+        "Holds out the validation documents and writes memory-mapped shards of token ids.",
+    ),
+    "pretrain": (
+        "token shards to a trained model",
+        "Trains the recipe's model. Follow pretrain.partial/metrics.jsonl while it works; after a stop it goes on\n"
+        "from the newest checkpoint and ends with the same weights, bit for bit.",
+    ),
+    "evaluate": (
+        "scores beside n-gram baselines",
+        "Perplexity per token, character and byte on the held-out documents, the same for a unigram, a bigram and\n"
+        "a Kneser-Ney model of the training tokens, and multiple-choice tasks through lm-evaluation-harness.",
+    ),
+    "release": (
+        "a Hugging Face model directory",
+        "Writes config, safetensors, tokenizer, generation settings and a model card, then loads them with\n"
+        "transformers and refuses a release whose logits differ from ours.",
+    ),
+    "report": (
+        "one page that shows the run",
+        "Writes report.html: where the documents went and why, signals and thresholds, tokenizer, training\n"
+        "curve, scores and samples. It needs no network and no server.",
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        run: Callable[[argparse.Namespace], None] = options.function
+        run(options)
+    except TsumuguError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        # Full disks, missing rights: the system's own words name the file.
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tsumugu",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"tsumugu {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    run = _add(commands, "run", "the whole recipe, from pages to report", _DESCRIPTION, _run)
+    _add_recipe_arguments(run)
+    run.set_defaults(stage=None)
+    for name, (summary, text) in _STAGES.items():
+        text += "\n\nStages before it that are not done yet are run first."
+        stage = _add(commands, name, summary, text, _run)
+        _add_recipe_arguments(stage)
+        stage.set_defaults(stage=name)
+
+    text = "Continues a prompt with a model directory, through transformers and with the directory's own settings."
+    generate = _add(commands, "generate", "text from a model directory", text, _generate)
+    generate.add_argument("model", type=Path, metavar="MODEL_DIR", help="for example runs/demo/release")
+    generate.add_argument("--prompt", default="", help="text to continue (default: begin a new document)")
+    generate.add_argument("--max-new-tokens", type=_positive, metavar="N", help="default: the model's own")
+    generate.add_argument("--seed", type=int, default=0, help="the same seed writes the same text (default: 0)")
+
+    text = "Prints the recipe's JSON schema: every key, its type, its default and what it means."
+    _add(commands, "schema", "the recipe's JSON schema", text, _schema)
+    return parser
+
+
+def _add(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    summary: str,
+    text: str,
+    function: Callable[[argparse.Namespace], None],
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name, help=summary, description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    command.set_defaults(function=function)
+    return command
+
+
+def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("recipe", type=Path, metavar="RECIPE", help="a YAML file, for example recipes/demo.yaml")
+    command.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="another value for a key, for example pretrain.steps=100"
+    )
+    command.add_argument("--run", type=Path, metavar="DIR", dest="folder", help="default: runs/NAME")
+    command.add_argument(
+        "--workers", type=_positive, metavar="N", help="processes for corpus and tokens (default: one per CPU)"
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _run(options: argparse.Namespace) -> None:
+    from tsumugu.pipeline import run_stages, say_on_stderr
+    from tsumugu.recipe import load_recipe
+
+    recipe = load_recipe(options.recipe, options.overrides)
+    folder = options.folder or Path("runs") / recipe.name
+    workers = options.workers or len(os.sched_getaffinity(0))
+    run_stages(recipe, folder, last=options.stage, workers=workers, say=say_on_stderr)
+    if options.stage in (None, "report"):
+        _print_result(folder)
+
+
+def _print_result(folder: Path) -> None:
+    from tsumugu.files import read_json
+
+    scores = read_json(folder / "evaluate" / "scores.json")
+    models = scores["perplexity"]["models"]
+    sample = read_json(folder / "report" / "manifest.json")["counts"]["samples"][0]
+    print(f"\nmodel    {folder / 'release'}")
+    print(f"scores   {folder / 'evaluate' / 'scores.json'}")
+    print(f"report   {folder / 'report.html'}")
+    print(f"\nheld-out perplexity per token {models['model']['perplexity_per_token']:.2f}")
+    width = max(map(len, models))
+    for name, found in models.items():
+        print(f"held-out bits per byte  {name:{width}}  {found['bits_per_byte']:.4f}")
+    for name, found in scores["tasks"].items():
+        print(f"accuracy on {name}  {found['accuracy']:.3f} ± {found['accuracy_stderr']:.3f} (chance {found['chance']})")
+    print(f"\n{sample['prompt']}{sample['continuation']}")
+
+
+def _generate(options: argparse.Namespace) -> None:
+    from tsumugu.release.generation import generate
+
+    texts = generate(options.model, [options.prompt], seed=options.seed, max_new_tokens=options.max_new_tokens)
+    print(options.prompt + texts[0])
+
+
+def _schema(options: argparse.Namespace) -> None:
+    from tsumugu.recipe import recipe_schema
+
+    print(json.dumps(recipe_schema(), ensure_ascii=False, indent=2))

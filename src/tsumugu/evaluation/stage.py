@@ -1,0 +1,123 @@
+"""A trained model to scores: perplexity beside n-gram baselines, and multiple-choice tasks.
+
+Each part leaves its result in the work folder, so that a stage that was killed does not count
+the n-grams again.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tsumugu.corpus.tables import read_documents
+from tsumugu.evaluation.harness import run_tasks
+from tsumugu.evaluation.ngrams import train_ngrams
+from tsumugu.evaluation.perplexity import HeldOut, summarize
+from tsumugu.evaluation.scoring import score
+from tsumugu.files import read_json, write_json
+from tsumugu.model.decoder import Decoder
+from tsumugu.pipeline import Counts, StageContext
+from tsumugu.tokenizer.export import load_sentencepiece
+from tsumugu.tokens.encoding import TRAIN, VALIDATION
+from tsumugu.tokens.loader import open_tokens
+from tsumugu.tokens.split import is_validation
+from tsumugu.training.device import pick_device
+from tsumugu.training.stage import load_trained
+
+MODEL = "model"
+
+
+def run(context: StageContext) -> Counts:
+    """Write `scores.json`; return its main figures."""
+    recipe = context.recipe
+    model = load_trained(recipe, context.inputs["pretrain"]).to(pick_device())
+    processor = load_sentencepiece(context.inputs["tokenizer"])
+    length = recipe.pretrain.sequence_length
+    held_out = _held_out(context)
+
+    def once(name: str, compute: Callable[[], Any]) -> Any:
+        return _once(context.work / f"{name}.json", compute)
+
+    models = once("ngrams", lambda: _ngrams(context, held_out))
+    models[MODEL] = once("model", lambda: _perplexity(context, model, held_out))
+    tasks: dict[str, Any] = {}
+    if recipe.evaluate.tasks:
+        tasks = once(
+            "tasks",
+            lambda: run_tasks(
+                model, processor, recipe.evaluate.tasks, length=length, batch_size=recipe.evaluate.batch_size
+            ),
+        )
+    scores = {
+        "perplexity": {
+            "documents": len(held_out.tokens),
+            "tokens": sum(held_out.tokens),
+            "characters": sum(held_out.characters),
+            "bytes": sum(held_out.bytes),
+            "context_tokens": length,
+            "models": models,
+        },
+        "tasks": tasks,
+    }
+    write_json(context.folder / "scores.json", scores)
+    return {
+        "bits_per_byte": {name: found["bits_per_byte"] for name, found in models.items()},
+        "accuracy": {name: found["accuracy"] for name, found in tasks.items()},
+    }
+
+
+def _held_out(context: StageContext) -> HeldOut:
+    recipe = context.recipe
+    texts = [
+        document["text"]
+        for document in read_documents(context.inputs["corpus"])
+        if is_validation(document["id"], seed=recipe.seed, fraction=recipe.tokens.validation_fraction)
+    ]
+    stream = open_tokens(context.inputs["tokens"] / VALIDATION)
+    return HeldOut(
+        tokens=tuple(len(tokens) - 1 for tokens in stream.each_document()),
+        characters=tuple(map(len, texts)),
+        bytes=tuple(len(text.encode()) for text in texts),
+    )
+
+
+def _perplexity(context: StageContext, model: Decoder, held_out: HeldOut) -> dict[str, Any]:
+    stream = open_tokens(context.inputs["tokens"] / VALIDATION)
+    scored = score(
+        model,
+        [(tokens, 1) for tokens in stream.each_document()],
+        length=context.recipe.pretrain.sequence_length,
+        batch_size=context.recipe.evaluate.batch_size,
+        description="evaluate: perplexity",
+    )
+    return summarize([one.log_probability for one in scored], held_out)
+
+
+def _ngrams(context: StageContext, held_out: HeldOut) -> dict[str, dict[str, Any]]:
+    settings = context.recipe.evaluate
+    training = []
+    left = settings.ngram_training_tokens
+    for document in open_tokens(context.inputs["tokens"] / TRAIN).each_document():
+        training.append(document)
+        left -= len(document)
+        if left <= 0:
+            break
+    validation = list(open_tokens(context.inputs["tokens"] / VALIDATION).each_document())
+    found = {}
+    for name, order in ngram_names(settings.ngram_order).items():
+        ngrams = train_ngrams(training, order=order, vocab_size=context.recipe.tokenizer.vocab_size)
+        sums = [float(np.sum(ngrams.log_probabilities(document))) for document in validation]
+        found[name] = summarize(sums, held_out)
+    return found
+
+
+def ngram_names(order: int) -> dict[str, int]:
+    """The baselines of an evaluation: name and order."""
+    return {"unigram": 1, "bigram": 2, f"kneser_ney_{order}gram": order}
+
+
+def _once(path: Path, compute: Callable[[], Any]) -> Any:
+    if not path.exists():
+        write_json(path, compute())
+    return read_json(path)

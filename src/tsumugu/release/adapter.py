@@ -1,0 +1,83 @@
+"""The map between our parameter names and those of transformers' `GPTNeoXForCausalLM`.
+
+Names change, and the rows of the query-key-value projection: ours are ordered (q|k|v, head, size),
+GPT-NeoX's (head, q|k|v, size). Nothing else: a released model computes the same function.
+"""
+
+import torch
+from torch import Tensor
+
+from tsumugu.model.config import ModelConfig
+from tsumugu.model.decoder import Decoder
+
+_TOP = {
+    "embedding.weight": "gpt_neox.embed_in.weight",
+    "norm.weight": "gpt_neox.final_layer_norm.weight",
+    "norm.bias": "gpt_neox.final_layer_norm.bias",
+}
+_LAYER = {
+    "attention_norm": "input_layernorm",
+    "attention.qkv": "attention.query_key_value",
+    "attention.output": "attention.dense",
+    "mlp_norm": "post_attention_layernorm",
+    "mlp.up": "mlp.dense_h_to_4h",
+    "mlp.down": "mlp.dense_4h_to_h",
+}
+
+
+def to_hugging_face(model: Decoder) -> dict[str, Tensor]:
+    """The weights of `model` under transformers' names. The tied output embedding is not repeated."""
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        value = parameter.detach()
+        if ".attention.qkv." in name:
+            value = _to_head_order(value, model.config.num_attention_heads)
+        tensors[hugging_face_name(name)] = value.contiguous()
+    return tensors
+
+
+def hugging_face_name(name: str) -> str:
+    """Transformers' name of our parameter `name`."""
+    if name in _TOP:
+        return _TOP[name]
+    _, index, rest = name.split(".", 2)
+    part, kind = rest.rsplit(".", 1)
+    return f"gpt_neox.layers.{index}.{_LAYER[part]}.{kind}"
+
+
+def hugging_face_config(config: ModelConfig, *, vocab_size: int, bos: int, eos: int, pad: int) -> dict[str, object]:
+    """Arguments of transformers' `GPTNeoXConfig` for this model."""
+    return {
+        "vocab_size": vocab_size,
+        "hidden_size": config.hidden_size,
+        "num_hidden_layers": config.num_hidden_layers,
+        "num_attention_heads": config.num_attention_heads,
+        "intermediate_size": config.mlp_size,
+        "hidden_act": "gelu",
+        "max_position_embeddings": config.max_position_embeddings,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": config.rotary_base,
+            "partial_rotary_factor": 1.0,
+        },
+        "rotary_pct": 1.0,
+        "rotary_emb_base": config.rotary_base,
+        "layer_norm_eps": config.layer_norm_eps,
+        "use_parallel_residual": False,
+        "attention_bias": True,
+        "attention_dropout": 0.0,
+        "hidden_dropout": 0.0,
+        "tie_word_embeddings": True,
+        "bos_token_id": bos,
+        "eos_token_id": eos,
+        "pad_token_id": pad,
+        "architectures": ["GPTNeoXForCausalLM"],
+        "dtype": "float32",
+    }
+
+
+def _to_head_order(value: Tensor, heads: int) -> Tensor:
+    """Rows `(3, H, K)` to rows `(H, 3, K)`, for the weight `[3 D, D]` and the bias `[3 D]`."""
+    rows = value.shape[0]
+    by_head = value.view(3, heads, rows // (3 * heads), *value.shape[1:]).transpose(0, 1)
+    return torch.clone(by_head.reshape(value.shape))

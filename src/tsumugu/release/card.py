@@ -1,0 +1,25 @@
+"""The model card: what the model is, what it was made of, and how good it is."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jinja2
+
+from tsumugu.recipe import Recipe
+
+
+def model_card(recipe: Recipe, counts: Mapping[str, Mapping[str, Any]], scores: Mapping[str, Any]) -> str:
+    """The Markdown text of a release's README, from the counts of the earlier stages."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("tsumugu", "release"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        # Markdown, not HTML; nothing from web pages goes in, only names and numbers of the recipe.
+        autoescape=False,
+    )
+    licenses = {entry.source: entry.license for entry in recipe.corpus.inputs}
+    return environment.get_template("card.md.j2").render(
+        recipe=recipe, counts=counts, scores=scores, licenses=licenses
+    )

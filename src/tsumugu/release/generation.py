@@ -1,0 +1,33 @@
+"""Text from a model directory, through transformers, with the directory's generation settings."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from tsumugu.errors import TsumuguError
+from tsumugu.release.stage import load_released
+
+
+@torch.no_grad()
+def generate(folder: Path, prompts: Sequence[str], *, seed: int, max_new_tokens: int | None = None) -> list[str]:
+    """The continuation of each prompt (without the prompt); the same seed gives the same text.
+
+    Raises:
+        TsumuguError: `folder` is not a model directory.
+    """
+    if not (folder / "config.json").is_file():
+        raise TsumuguError(
+            f"{folder} is not a model directory: it has no config.json. A run's model lies in RUN/release."
+        )
+    model, tokenizer = load_released(folder)
+    texts = []
+    for prompt in prompts:
+        torch.manual_seed(seed)
+        ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        # A document begins with <s>; so does everything that the model is asked to write.
+        inputs = torch.tensor([[tokenizer.bos_token_id, *ids]])
+        options = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
+        output = model.generate(inputs, attention_mask=torch.ones_like(inputs), **options)[0]
+        texts.append(tokenizer.decode(output[inputs.shape[1] :], skip_special_tokens=True))
+    return texts
