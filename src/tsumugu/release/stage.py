@@ -50,6 +50,8 @@ def run(context: StageContext) -> Counts:
     )
     with write_aside(folder / "model.safetensors") as aside:
         save_file(to_hugging_face(model), aside, metadata={"format": "pt"})
+        # safetensors writes for the owner alone; a release is for others to read.
+        aside.chmod(0o644)
 
     difference = _check(context, model, folder)
     manifests = {name: read_json(path / MANIFEST) for name, path in context.inputs.items()}

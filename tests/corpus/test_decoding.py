@@ -1,0 +1,54 @@
+"""Pages in every encoding that Japanese text has come in."""
+
+import pytest
+
+from tsumugu.corpus.decoding import Undecodable, decode_page
+
+TEXT = "<html><body>吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。テスト①</body></html>"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp932", "iso2022_jp_2004"])
+def test_undeclared_encodings_are_found(encoding: str) -> None:
+    assert decode_page(TEXT.encode(encoding)) == TEXT
+
+
+def test_euc_jp_is_not_taken_for_shift_jis() -> None:
+    text = TEXT.replace("①", "")
+    assert decode_page(text.encode("euc_jp")) == text
+
+
+def test_a_wrong_declaration_does_not_win() -> None:
+    text = TEXT.replace("<html>", '<html><meta charset="euc-jp">')
+    assert decode_page(text.encode("cp932")) == text
+    assert decode_page(text.encode("utf-8")) == text
+
+
+def test_a_declared_foreign_encoding_is_used() -> None:
+    text = '<html><meta charset="windows-1251"><body>Это страница на русском языке</body></html>'
+    assert decode_page(text.encode("cp1251")) == text
+
+
+@pytest.mark.parametrize("name", ["zlib", "rot13", "no-such-charset", "idna"])
+def test_a_declaration_that_is_no_encoding_is_harmless(name: str) -> None:
+    text = TEXT.replace("<html>", f'<html><meta charset="{name}">')
+    assert decode_page(text.encode("cp932")) == text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp932", "euc_jis_2004"])
+def test_a_page_cut_inside_a_character_keeps_the_rest(encoding: str) -> None:
+    raw = ("あ" * 500).encode(encoding)[:-1]
+    assert decode_page(raw) == "あ" * 499
+
+
+def test_a_few_broken_bytes_are_replaced() -> None:
+    raw = bytearray(("これは長い日本語の文章です。" * 300).encode())
+    raw[600] = 0xFF
+    assert decode_page(bytes(raw)).count("\ufffd") in (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    "raw", [bytes(range(256)) * 40, b"\x89PNG\r\n\x1a\n" + bytes(2000), b"\x7fELF\x02\x01\x01" + bytes(500)]
+)
+def test_binary_data_is_refused(raw: bytes) -> None:
+    with pytest.raises(Undecodable):
+        decode_page(raw)

@@ -1,0 +1,118 @@
+"""Every record comes back once, as a page or as a failure with its place."""
+
+import bz2
+import gzip
+import json
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from tsumugu.corpus.config import Input
+from tsumugu.corpus.inputs import find_files, plan_shards
+from tsumugu.corpus.reading import Failure, Page, read_piece
+from tsumugu.errors import TsumuguError
+
+LIMIT = 10_000
+
+
+def read(folder: Path, *, shard_bytes: int = 10**9) -> list[Page | Failure]:
+    files = find_files([Input(path=str(folder), source="test", license="CC0-1.0")])
+    shards = plan_shards(files, shard_bytes=shard_bytes)
+    return [record for shard in shards for piece in shard for record in read_piece(piece, max_page_bytes=LIMIT)]
+
+
+def lines(count: int) -> bytes:
+    records = [{"text": f"文書{n}" + "あ" * (n % 17), "url": f"https://example.jp/{n}"} for n in range(count)]
+    return b"".join(json.dumps(record).encode() + b"\n" for record in records)
+
+
+@pytest.mark.parametrize("shard_bytes", [1, 50, 333, 1000, 10**9])
+def test_a_divided_file_yields_every_line_once(tmp_path: Path, shard_bytes: int) -> None:
+    (tmp_path / "a.jsonl").write_bytes(lines(100))
+    found = read(tmp_path, shard_bytes=shard_bytes)
+    assert [page.text[:5].rstrip("あ") for page in found if isinstance(page, Page)] == [f"文書{n}" for n in range(100)]
+    assert len({record.offset for record in found}) == 100
+
+
+@pytest.mark.parametrize(
+    ("suffix", "compress"),
+    [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress), (".zst", zstandard.compress)],
+)
+def test_compressed_lines_are_read(tmp_path: Path, suffix: str, compress: Callable[[bytes], bytes]) -> None:
+    (tmp_path / f"a.jsonl{suffix}").write_bytes(compress(lines(50)))
+    assert all(isinstance(record, Page) for record in read(tmp_path))
+    assert len(read(tmp_path)) == 50
+
+
+@pytest.mark.parametrize(("suffix", "compress"), [(".gz", gzip.compress), (".xz", lzma.compress)])
+def test_a_truncated_archive_yields_what_it_holds_and_one_failure(
+    tmp_path: Path, suffix: str, compress: Callable[[bytes], bytes]
+) -> None:
+    data = compress(lines(20_000))
+    (tmp_path / f"a.jsonl{suffix}").write_bytes(data[: len(data) // 2])
+    found = read(tmp_path)
+    failures = [record for record in found if isinstance(record, Failure)]
+    assert len(failures) >= 1
+    assert "breaks off" in failures[-1].error
+    assert len(found) > 100
+
+
+def test_an_archive_that_is_none_is_one_failure(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl.gz").write_bytes(b"this is not gzip")
+    assert [type(record) for record in read(tmp_path)] == [Failure]
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        (b"{broken", "malformed JSON"),
+        (b'{"text": 5}', "must be strings"),
+        (b'{"title": "x"}', "not an object"),
+        (b'["text"]', "not an object"),
+        (b"NaN", "not an object"),
+        (b'{"text": "  "}', "empty"),
+        (b'{"text": "\\ud83d"}', "surrogate"),
+        (b'{"text": "\xff\xfe"}', "malformed JSON"),
+        (b"[" * 100_000, "larger than"),
+        (b"[" * 9_000, "malformed JSON"),
+        (b'{"text": "' + b"a" * LIMIT + b'"}', "larger than"),
+    ],
+)
+def test_a_bad_line_is_a_failure_and_its_neighbours_survive(tmp_path: Path, line: bytes, error: str) -> None:
+    (tmp_path / "a.jsonl").write_bytes(lines(1) + line + b"\n" + lines(1))
+    first, bad, last = read(tmp_path)
+    assert isinstance(first, Page)
+    assert isinstance(bad, Failure)
+    assert error in bad.error
+    assert bad.offset == len(lines(1))
+    assert isinstance(last, Page)
+
+
+def test_pages_that_cannot_be_read_are_failures(tmp_path: Path) -> None:
+    (tmp_path / "a-empty.html").write_bytes(b"")
+    (tmp_path / "b-blank.html").write_bytes(b" \n ")
+    (tmp_path / "c-large.html").write_bytes(b"a" * (LIMIT + 1))
+    (tmp_path / "d-dangling.html").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "e-binary.html").write_bytes(bytes(range(256)))
+    (tmp_path / "f-empty.jsonl").write_bytes(b"")
+    (tmp_path / "g-folder.html").mkdir()
+    errors = [record.error for record in read(tmp_path) if isinstance(record, Failure)]
+    assert [error.split(":")[0] for error in errors] == [
+        "empty file",
+        "empty file",
+        f"larger than corpus.max_page_bytes = {LIMIT}",
+        "cannot be read",
+        "binary data, not a page",
+        "empty file",
+    ]
+
+
+def test_an_input_that_is_absent_or_holds_nothing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(TsumuguError, match="does not exist"):
+        read(tmp_path / "nowhere")
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(TsumuguError, match="holds no file"):
+        read(tmp_path)

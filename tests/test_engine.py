@@ -1,0 +1,57 @@
+"""The engine's promises: every task once, in any order, whatever dies."""
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tsumugu.engine import map_shards
+from tsumugu.errors import TsumuguError
+
+
+@dataclass(frozen=True)
+class Note:
+    """Append a line to `output`; or die, as often as files in `deaths` allow."""
+
+    output: Path
+    deaths: int = 0
+
+
+def write_note(task: Note) -> None:
+    for death in range(task.deaths):
+        marker = task.output.with_suffix(f".death{death}")
+        if not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    task.output.write_text("done")
+
+
+def fail(task: Note) -> None:
+    raise ValueError(f"cannot do {task.output.name}")
+
+
+def test_finished_tasks_are_not_done_again(tmp_path: Path) -> None:
+    tasks = [Note(tmp_path / f"{number}") for number in range(3)]
+    tasks[0].output.write_text("from before")
+    map_shards(write_note, tasks, workers=2, description="test")
+    assert [task.output.read_text() for task in tasks] == ["from before", "done", "done"]
+
+
+def test_a_killed_worker_is_replaced_and_its_neighbours_get_done(tmp_path: Path) -> None:
+    tasks = [Note(tmp_path / "0"), Note(tmp_path / "1", deaths=2), Note(tmp_path / "2")]
+    map_shards(write_note, tasks, workers=2, description="test")
+    assert all(task.output.exists() for task in tasks)
+
+
+def test_a_task_that_always_kills_its_worker_is_named(tmp_path: Path) -> None:
+    tasks = [Note(tmp_path / "good"), Note(tmp_path / "guilty", deaths=99)]
+    with pytest.raises(TsumuguError, match="died 3 times on guilty"):
+        map_shards(write_note, tasks, workers=2, description="test")
+    assert tasks[0].output.exists()
+
+
+def test_an_error_in_a_task_is_raised_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot do 0"):
+        map_shards(fail, [Note(tmp_path / "0")], workers=1, description="test")

@@ -1,0 +1,105 @@
+"""A recipe is checked whole, before any work, in words for the person who wrote it."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import recipe_data
+
+from tsumugu.errors import TsumuguError
+from tsumugu.recipe import Recipe, load_recipe, recipe_schema, recipe_text
+
+
+def message(path: Path, *overrides: str) -> str:
+    with pytest.raises(TsumuguError) as caught:
+        load_recipe(path, overrides)
+    return str(caught.value)
+
+
+def test_full_recipe_reads_back_unchanged(recipe: Recipe, tmp_path: Path) -> None:
+    path = tmp_path / "full.yaml"
+    path.write_text(recipe_text(recipe), encoding="utf-8")
+    assert load_recipe(path) == recipe
+
+
+def test_override_reaches_any_key(recipe_path: Path) -> None:
+    changed = load_recipe(
+        recipe_path, ["pretrain.steps=7", "corpus.inputs.0.source=other", "pretrain.optimizer.learning_rate=1e-3",
+                      "pretrain.schedule.warmup_steps=1"]
+    )
+    assert changed.pretrain.steps == 7
+    assert changed.corpus.inputs[0].source == "other"
+    assert changed.pretrain.optimizer.learning_rate == 0.001
+
+
+def test_all_mistakes_are_told_at_once_with_file_key_found_and_allowed(recipe_path: Path) -> None:
+    told = message(recipe_path, "tokenizer.vocab_sise=10", "pretrain.steps=many", "model.num_attention_heads=5")
+    assert "command line: tokenizer.vocab_sise: unknown key (did you mean 'vocab_size'?)" in told
+    assert "allowed here: vocab_size, character_coverage" in told
+    assert 'command line: pretrain.steps: Input should be a valid integer; found "many" (text)' in told
+    assert f"{recipe_path}: model: num_attention_heads = 5 does not divide hidden_size = 32" in told
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("tokenizer.vocab_size=263", "needs at least 264 pieces"),
+        ("model.hidden_size=6", "must be even"),
+        ("pretrain.sequence_length=4096", "has only model.max_position_embeddings = 128"),
+        ("pretrain.schedule.warmup_steps=41", "is more than steps = 40"),
+        ("pretrain.micro_batch_size=3", "does not divide global_batch_size = 4"),
+        ("pretrain.steps='40'", "valid integer"),
+        ("pretrain.steps=true", "valid integer"),
+        ("pretrain.steps=0", "greater than or equal to 1"),
+        ("pretrain.optimizer.learning_rate=.nan", "finite number"),
+        ("pretrain.optimizer.learning_rate=-1e-3", "greater than 0"),
+        ("seed=-1", "greater than or equal to 0"),
+        ("name=../evil", "match pattern"),
+        ("corpus.inputs=[]", "at least 1 item"),
+        ("corpus.rules.0.signal=lenght", "Input should be 'characters'"),
+        ("corpus.rules.0.reason=contained", "itself gives"),
+        ("corpus.rules.1.reason=too_short", "same reason"),
+        ("corpus.rules.9.reason=x", "list of 3"),
+        ("pretrain.steps.x=1", "not a section"),
+        ("pretrain.steps", "write key=value"),
+        ("pretrain.steps=[", "not valid YAML"),
+    ],
+)
+def test_impossible_values_are_refused(recipe_path: Path, override: str, told: str) -> None:
+    assert told in message(recipe_path, override)
+
+
+def test_a_missing_section_and_a_missing_file_are_named(tmp_path: Path, pages: Path) -> None:
+    data = recipe_data(pages)
+    del data["model"]
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    assert f"{path}: model: this key is required" in message(path)
+    assert "cannot be read" in message(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize("text", ["", "- a", "just text", "a: 1\na: 2\n", "a: [", "a: !!python/object:os.system x"])
+def test_what_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert str(path) in message(path)
+
+
+def test_numbers_are_read_as_people_write_them(recipe_path: Path) -> None:
+    # YAML 1.1 would read the first as a string.
+    for text in ("1e-3", "1.0e-3", "0.001", "1E-3", ".001"):
+        changed = load_recipe(recipe_path, [f"pretrain.optimizer.learning_rate={text}"])
+        assert changed.pretrain.optimizer.learning_rate == 0.001
+
+
+def test_schema_describes_every_key() -> None:
+    schema = recipe_schema()
+    assert set(schema["properties"]) == set(Recipe.model_fields)
+    assert "byte fallback" in schema["$defs"]["TokenizerConfig"]["description"]
+    assert "sequences" in schema["$defs"]["PretrainConfig"]["properties"]["global_batch_size"]["description"].lower()
+
+
+@pytest.mark.parametrize("name", ["demo", "hour"])
+def test_recipes_of_the_repository_are_valid(name: str) -> None:
+    path = Path(__file__).parent.parent / "recipes" / f"{name}.yaml"
+    assert load_recipe(path).name == name
