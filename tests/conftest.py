@@ -21,11 +21,13 @@ _ENDS = "とても楽しい時間だった。 今でもよく覚えている。 
 def japanese_text(seed: int, sentences: int = 14) -> str:
     """Paragraphs of made-up but grammatical Japanese; another text for every seed."""
     draw = random.Random(seed)
+    kana = "あいうえおかきくけこさしすせそたちつてとなにぬねのまみむめもらりるれろ"
     lines = []
     for _ in range(sentences):
         lines.append(
             f"{draw.choice(_TIMES)}、{draw.choice(_PLACES)}で会った{draw.choice(_PEOPLE)}は、"
-            f"{draw.randrange(2, 90)}年前の{draw.choice(_THINGS)}を{draw.choice(_ACTS)}。{draw.choice(_ENDS)}"
+            f"{draw.randrange(2, 90)}年前の{draw.choice(_THINGS)}を"
+            f"「{''.join(draw.choices(kana, k=12))}」と言いながら{draw.choice(_ACTS)}。{draw.choice(_ENDS)}"
         )
     return "\n".join(lines)
 
@@ -47,7 +49,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(120):
         (folder / f"page-{number:03d}.html").write_text(html_page(japanese_text(number)), encoding="utf-8")
     (folder / "twin.html").write_text(html_page(japanese_text(7)), encoding="utf-8")
-    near = japanese_text(8).replace("とても楽しい時間だった。", "", 1)
+    near = japanese_text(8) + "\n追記をしました。"
     (folder / "near.html").write_text(html_page(near), encoding="utf-8")
     together = "\n".join(japanese_text(number) for number in range(20, 26))
     (folder / "whole-manual.html").write_text(html_page(together), encoding="utf-8")
@@ -80,7 +82,7 @@ def recipe_data(pages: Path) -> dict[str, object]:
             "shard_bytes": 40_000,
             "rules": RULES,
         },
-        "tokenizer": {"vocab_size": 480, "max_piece_characters": 4},
+        "tokenizer": {"vocab_size": 460, "max_piece_characters": 4},
         "tokens": {"validation_fraction": 0.1},
         "model": {
             "num_hidden_layers": 2,

@@ -6,6 +6,7 @@ reason, so that documents in = kept + dropped + quarantined stays true for any i
 
 import bz2
 import gzip
+import io
 import json
 import lzma
 import zlib
@@ -14,12 +15,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
-import zstandard
+import pyarrow as pa
 
 from tsumugu.corpus.decoding import Undecodable, decode_page
 from tsumugu.corpus.inputs import COMPRESSIONS, InputFile, Piece
 
-_READ_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
+_READ_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,8 @@ def _open(file: InputFile, stack: ExitStack) -> BinaryIO:
     if name.endswith(".xz"):
         return cast(BinaryIO, stack.enter_context(lzma.open(file.path, "rb")))
     if name.endswith(".zst"):
-        return stack.enter_context(zstandard.open(file.path, "rb"))
+        stream = pa.CompressedInputStream(pa.OSFile(str(file.path)), "zstd")
+        return stack.enter_context(io.BufferedReader(stream))
     return stack.enter_context(file.path.open("rb"))
 
 

@@ -22,6 +22,7 @@ _PHONE = re.compile(
 _JAPANESE = re.compile("[\u3041-\u30ff\u3400-\u9fff]")
 _WORD = re.compile(r"(?:^|(?<=\s))[^\W\d_]{2,}(?=[\s,.;:!?)]|$)")
 _FOREIGN_WORDS = 8
+_JAPANESE_PAGE = 0.2
 EMAIL_MASK = "xxxx@example.jp"
 PHONE_MASK = "00-0000-0000"
 
@@ -61,11 +62,11 @@ def transform(text: str) -> Transformed:
 def remove_foreign_paragraphs(text: str) -> tuple[str, int]:
     """`text` without prose in other languages, and how many lines went.
 
-    In a Japanese page such lines are untranslated paragraphs and licence notices. Where no line
-    is Japanese, nothing is removed: the page as a whole is for the rules to judge. Source code
-    stays, since its lines seldom hold eight plain words.
+    In a Japanese page such lines are untranslated paragraphs and licence notices. A page of which
+    less than a fifth is Japanese stays as it is, for the rules to judge. So does source code: its
+    lines seldom hold eight plain words.
     """
-    if not _JAPANESE.search(text):
+    if len(_JAPANESE.findall(text)) < _JAPANESE_PAGE * len(text):
         return text, 0
     lines = text.split("\n")
     kept = [line for line in lines if not _is_foreign_prose(line)]

@@ -100,14 +100,16 @@ def train_ngrams(documents: Sequence[Ids], *, order: int, vocab_size: int) -> Ng
 def discounts(counts: Ids) -> Reals:
     """What to subtract from counts of 0, 1, 2, and 3 or more (Chen & Goodman, equation 26).
 
-    Where the text is too small to estimate them, 0.5, 1.0 and 1.5 (KenLM's fallback).
+    Where the text is too small to estimate them, 0.5, 1.0 and 1.5 (KenLM's fallback): a discount
+    of zero would leave nothing for what was never seen.
     """
+    fallback = np.array([0.0, 0.5, 1.0, 1.5])
     n1, n2, n3, n4 = (int((counts == number).sum()) for number in (1, 2, 3, 4))
     if min(n1, n2, n3, n4) == 0:
-        return np.array([0.0, 0.5, 1.0, 1.5])
+        return fallback
     y = n1 / (n1 + 2 * n2)
-    estimated = [1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
-    return np.array([0.0, *(float(np.clip(d, 0, i)) for i, d in enumerate(estimated, start=1))])
+    estimated = np.array([0.0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3])
+    return estimated if estimated[1:].min() > 0 else fallback
 
 
 def _count(contexts: Ids, tokens: Ids, vocab_size: int) -> tuple[Ids, Ids, Ids, Ids]:
@@ -136,6 +138,8 @@ def _smooth(keys: Ids, counts: Ids, vocab_size: int, contexts: int) -> Order:
 
 
 def _look_up(keys: Ids, contexts: Ids, tokens: Ids, vocab_size: int) -> Ids:
+    if len(keys) == 0:
+        return np.full(len(tokens), ABSENT, dtype=np.int64)
     wanted = contexts * vocab_size + tokens
     places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where((contexts != ABSENT) & (keys[places] == wanted), places, ABSENT)

@@ -66,7 +66,9 @@ def load_released(folder: Path) -> tuple[Any, Any]:
     """The model and the tokenizer of a release, through transformers' own doors and nothing else."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
     return model.eval(), AutoTokenizer.from_pretrained(folder)
 
@@ -80,7 +82,7 @@ def _check(context: StageContext, model: Decoder, folder: Path) -> float:
     largest = 0.0
     for number, document in enumerate(stream.each_document()):
         text = processor.decode(document[1:-1].tolist())
-        if tokenizer(text, add_special_tokens=False)["input_ids"] != processor.encode(text):
+        if tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] != processor.encode(text):
             raise AssertionError(f"the released tokenizer spells held-out document {number} differently")
         if number < _CHECKED_DOCUMENTS:
             tokens = torch.from_numpy(document[: context.recipe.model.max_position_embeddings])[None]

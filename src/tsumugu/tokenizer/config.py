@@ -8,8 +8,10 @@ from tsumugu.section import Section
 
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>", "<pad>", "<sep>", "<mask>", "<cls>")
 """Ids 0 to 6, as in line-corporation/japanese-large-lm (model cards and spiece.model)."""
+NEWLINE = "\n"
+"""A piece of its own, id 7: text is trained line by line and encoded whole."""
 BYTE_PIECES = 256
-SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + BYTE_PIECES + 1
+SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + 1 + BYTE_PIECES + 1
 
 
 class TokenizerConfig(Section):
@@ -32,6 +34,6 @@ class TokenizerConfig(Section):
         if value < SMALLEST_VOCABULARY:
             raise ValueError(
                 f"a vocabulary with byte fallback needs at least {SMALLEST_VOCABULARY} pieces: "
-                f"{len(SPECIAL_TOKENS)} special tokens, {BYTE_PIECES} bytes, and one of its own"
+                f"{len(SPECIAL_TOKENS)} special tokens, a line break, {BYTE_PIECES} bytes, and one of its own"
             )
         return value

@@ -13,9 +13,8 @@ from collections.abc import Iterator, Sequence
 import sentencepiece as spm
 
 from tsumugu.errors import TsumuguError
-from tsumugu.tokenizer.config import SPECIAL_TOKENS, TokenizerConfig
+from tsumugu.tokenizer.config import NEWLINE, SPECIAL_TOKENS, TokenizerConfig
 
-NEWLINE = "\n"
 # SentencePiece leaves out longer sentences without a word (its limit is 4192 bytes).
 _LONGEST_LINE = 1000
 
@@ -30,7 +29,6 @@ def train_sentencepiece(documents: Sequence[str], config: TokenizerConfig, *, se
         TsumuguError: SentencePiece cannot make a vocabulary of this size from this text.
     """
     written = io.BytesIO()
-    control = [token for token in SPECIAL_TOKENS[4:]]
     try:
         spm.SentencePieceTrainer.train(
             sentence_iterator=_lines(documents, config.training_characters, seed),
@@ -52,7 +50,7 @@ def train_sentencepiece(documents: Sequence[str], config: TokenizerConfig, *, se
             bos_id=1,
             eos_id=2,
             pad_id=3,
-            control_symbols=control,
+            control_symbols=list(SPECIAL_TOKENS[4:]),
             user_defined_symbols=[NEWLINE],
             minloglevel=2,
         )

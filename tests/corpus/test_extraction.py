@@ -1,0 +1,42 @@
+"""Main text out of HTML, whatever the HTML."""
+
+import pytest
+from conftest import html_page, japanese_text
+
+from tsumugu.corpus.extraction import DEEPEST_NESTING, TooDeep, canonical_url, extract_text
+
+
+def test_the_text_stays_and_the_navigation_goes() -> None:
+    text = extract_text(html_page(japanese_text(3), title="旅の記録"))
+    assert "旅の記録" in text
+    assert all(line in text for line in japanese_text(3).split("\n"))
+    assert "ホーム" not in text
+    assert "Copyright" not in text
+
+
+def test_a_truncated_page_gives_what_it_has() -> None:
+    page = html_page(japanese_text(3))
+    text = extract_text(page[: len(page) // 2])
+    assert japanese_text(3).split("\n")[0] in text
+
+
+@pytest.mark.parametrize("tag", ["div", "span", "blockquote", "x-custom"])
+def test_a_page_nested_without_end_is_refused_at_once(tag: str) -> None:
+    with pytest.raises(TooDeep, match="nested"):
+        extract_text(f"<{tag}>" * 300_000 + "あ")
+
+
+def test_many_elements_side_by_side_are_no_nesting() -> None:
+    page = "<div><p>段落<br><li>" * 3 + "<div>文です。</div>" * (2 * DEEPEST_NESTING)
+    assert "文です。" in extract_text(page)
+
+
+def test_a_long_single_line_is_read() -> None:
+    text = extract_text("<p>" + "日本語の文です。" * 200_000 + "</p>")
+    assert len(text) == 1_600_000
+
+
+def test_the_page_names_its_own_address() -> None:
+    page = '<head><link href="https://example.jp/a?b=1&amp;c=2" rel="canonical"></head>'
+    assert canonical_url(page) == "https://example.jp/a?b=1&c=2"
+    assert canonical_url("<head></head>") == ""

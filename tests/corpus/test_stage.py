@@ -1,0 +1,106 @@
+"""The corpus stage: nothing is lost, everything has a reason, and the bytes repeat."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import html_page, japanese_text
+
+from tsumugu.corpus.config import SIGNALS
+from tsumugu.errors import TsumuguError
+from tsumugu.files import read_json
+from tsumugu.pipeline import run_stages
+from tsumugu.recipe import Recipe
+
+BROKEN_PAGES = {
+    "truncated.html": html_page(japanese_text(901)).encode()[:-700],
+    "shift-jis.html": html_page(japanese_text(902), charset="Shift_JIS").encode("cp932"),
+    "euc-jp.html": html_page(japanese_text(903), charset="none").encode("euc_jp"),
+    "renamed.html": b"\x7fELF" + bytes(range(256)) * 100,
+    "empty.html": b"",
+    "one-line.html": ("<p>" + "長い一行です。" * 2_500_000 + "</p>").encode(),
+    "deep.html": b"<div>" * 500_000,
+    "bad.jsonl": b'{"text": \n{"text": "' + japanese_text(904).replace("\n", "\\n").encode() + b'"}\n\xff\xfe\n[]\n',
+    "ignored.png": b"\x89PNG",
+}
+
+
+def corpus(recipe: Recipe, folder: Path, pages: Path, *, workers: int = 1) -> Path:
+    inputs = (recipe.corpus.inputs[0].model_copy(update={"path": str(pages)}),)
+    changed = recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update={"inputs": inputs})})
+    run_stages(changed, folder, last="corpus", workers=workers, say=lambda text: None)
+    return folder / "corpus"
+
+
+def test_every_document_is_kept_dropped_or_quarantined(finished_run: Path) -> None:
+    folder = finished_run / "corpus"
+    counts = read_json(folder / "manifest.json")["counts"]
+    decisions = pq.read_table(folder / "decisions").to_pylist()
+    assert counts["in"] == len(decisions) == 127 + 12
+    assert counts["in"] == counts["kept"] + counts["dropped"] + counts["quarantined"]
+    assert counts["dropped_by_reason"] == {
+        "contained": 1,
+        "exact_duplicate": 1,
+        "near_duplicate": 1,
+        "other_language": 1,
+        "source_code": 1,
+    }
+    assert counts["quarantined"] == pq.read_table(folder / "quarantine").num_rows == 4
+    assert len({decision["id"] for decision in decisions}) == len(decisions)
+
+
+def test_kept_documents_are_those_that_were_decided_to_stay(finished_run: Path) -> None:
+    folder = finished_run / "corpus"
+    documents = pq.read_table(folder / "documents")
+    assert documents.column_names == ["id", "text", "url", "source", "license"]
+    kept = [row["id"] for row in pq.read_table(folder / "decisions").to_pylist() if row["kept"]]
+    assert documents["id"].to_pylist() == kept
+    assert set(documents["license"].to_pylist()) == {"CC0-1.0"}
+    assert set(SIGNALS) < set(pq.read_table(folder / "decisions").column_names)
+
+
+def test_examples_show_every_reason(finished_run: Path) -> None:
+    examples = read_json(finished_run / "corpus" / "examples.json")
+    assert set(examples) == {
+        "contained", "exact_duplicate", "kept", "near_duplicate", "other_language", "source_code",
+    }  # fmt: skip
+    assert examples["source_code"][0]["text"].count("{") > 5
+
+
+def test_broken_inputs_are_read_or_quarantined_but_never_lost(recipe: Recipe, tmp_path: Path) -> None:
+    pages = tmp_path / "pages"
+    pages.mkdir()
+    for name, content in BROKEN_PAGES.items():
+        (pages / name).write_bytes(content)
+    folder = corpus(recipe, tmp_path / "run", pages)
+    counts = read_json(folder / "manifest.json")["counts"]
+    quarantined = {
+        (row["path"], row["error"].split(":")[0]) for row in pq.read_table(folder / "quarantine").to_pylist()
+    }
+    assert counts["in"] == 7 + 4
+    assert counts["in"] == counts["kept"] + counts["dropped"] + counts["quarantined"]
+    assert ("empty.html", "empty file") in quarantined
+    assert ("renamed.html", "binary data, not a page") in quarantined
+    assert ("one-line.html", f"larger than corpus.max_page_bytes = {recipe.corpus.max_page_bytes}") in quarantined
+    assert ("deep.html", "elements are nested more than 2000 deep") in quarantined
+    assert ("bad.jsonl", "malformed JSON") in quarantined
+    texts = dict(
+        zip(*(pq.read_table(folder / "documents")[name].to_pylist() for name in ("url", "text")), strict=True)
+    )
+    assert japanese_text(902).split("\n")[3] in texts["shift-jis.html"]
+    assert japanese_text(903).split("\n")[3] in texts["euc-jp.html"]
+    assert japanese_text(901).split("\n")[0] in texts["truncated.html"]
+    assert texts["bad.jsonl"] == japanese_text(904)
+
+
+def test_the_number_of_workers_changes_no_byte(recipe: Recipe, finished_run: Path, pages: Path, tmp_path: Path) -> None:
+    folder = corpus(recipe, tmp_path / "run", pages, workers=2)
+    assert read_json(folder / "manifest.json")["files"] == read_json(finished_run / "corpus" / "manifest.json")["files"]
+
+
+def test_a_corpus_of_which_nothing_is_left_says_why(recipe: Recipe, tmp_path: Path) -> None:
+    pages = tmp_path / "pages"
+    pages.mkdir()
+    (pages / "short.html").write_text("<p>短い。</p>")
+    with pytest.raises(TsumuguError, match=r"none of 1 documents is left: \{'too_short': 1\}"):
+        corpus(recipe, tmp_path / "run", pages)

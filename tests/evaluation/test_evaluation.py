@@ -1,0 +1,75 @@
+"""The evaluation of a finished run, and the task that ships with it."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import japanese_text
+
+from tsumugu.evaluation.harness import TASK_FOLDER, _language_model
+from tsumugu.evaluation.scoring import score
+from tsumugu.files import read_json
+from tsumugu.recipe import Recipe
+from tsumugu.tokenizer.export import load_sentencepiece
+from tsumugu.training.stage import load_trained
+
+QUESTIONS = [
+    json.loads(line) for line in (TASK_FOLDER / "kotowari.jsonl").read_text(encoding="utf-8").splitlines()
+]
+
+
+class Request:
+    """What lm-evaluation-harness hands to a model."""
+
+    def __init__(self, *args: object) -> None:
+        self.args = args
+
+
+def test_scores_stand_beside_the_baselines(finished_run: Path) -> None:
+    scores = read_json(finished_run / "evaluate" / "scores.json")
+    found = scores["perplexity"]
+    assert list(found["models"]) == ["unigram", "bigram", "kneser_ney_5gram", "model"]
+    for model in found["models"].values():
+        low, high = model["bits_per_byte_interval"]
+        assert low <= model["bits_per_byte"] <= high
+        assert np.log(model["perplexity_per_byte"]) == pytest.approx(
+            np.log(model["perplexity_per_token"]) * found["tokens"] / found["bytes"]
+        )
+    assert found["models"]["bigram"]["bits_per_byte"] < found["models"]["unigram"]["bits_per_byte"]
+    assert scores["tasks"]["kotowari"]["questions"] == 96
+    assert 0 <= scores["tasks"]["kotowari"]["accuracy"] <= 1
+
+
+def test_questions_are_well_formed_and_their_answers_balanced() -> None:
+    assert len(QUESTIONS) >= 60
+    assert len({(q["passage"], q["question"]) for q in QUESTIONS}) == len(QUESTIONS)
+    for question in QUESTIONS:
+        assert len(set(question["choices"])) == 4
+        assert question["answer"] in range(4)
+    positions = Counter(question["answer"] for question in QUESTIONS)
+    assert max(positions.values()) - min(positions.values()) <= 4
+    assert sum(bool(question["passage"]) for question in QUESTIONS) >= 20
+
+
+def test_the_adapter_answers_every_kind_of_request(finished_run: Path, recipe: Recipe) -> None:
+    model = load_trained(recipe, finished_run / "pretrain")
+    processor = load_sentencepiece(finished_run / "tokenizer")
+    adapter = _language_model(model, processor, length=64, batch_size=4)
+    context, answer = japanese_text(1)[:30], japanese_text(1)[30:40]
+    whole = np.array([1, *processor.encode(context + answer)])
+    before = len(processor.encode(context)) + 1
+
+    ((found, _),) = adapter.loglikelihood([Request(context, answer)])
+    expected = score(model, [(whole, before)], length=64, batch_size=1, description="test")
+    assert found == pytest.approx(expected[0].log_probability, abs=1e-4)
+
+    (rolling,) = adapter.loglikelihood_rolling([Request(context + answer)])
+    all_tokens = score(model, [(whole, 1)], length=64, batch_size=1, description="test")
+    assert rolling == pytest.approx(all_tokens[0].log_probability, abs=1e-4)
+
+    (text,) = adapter.generate_until([Request(context, {"until": ["。"], "max_gen_toks": 20})])
+    assert "。" not in text
+    (longer,) = adapter.generate_until([Request(context, {"max_gen_toks": 20})])
+    assert longer.startswith(text)

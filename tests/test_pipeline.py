@@ -1,0 +1,83 @@
+"""Stages run when something they depend on changed, and only then."""
+
+import fcntl
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from tsumugu.errors import TsumuguError
+from tsumugu.files import read_json
+from tsumugu.pipeline import STAGES, run_stages
+from tsumugu.recipe import Recipe, load_recipe
+
+
+def rerun(recipe: Recipe, folder: Path, *, last: str | None = None) -> list[str]:
+    said: list[str] = []
+    run_stages(recipe, folder, last=last, workers=1, say=said.append)
+    return [line.removesuffix(": running") for line in said if line.endswith(": running")]
+
+
+@pytest.fixture
+def copied_run(finished_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished_run, tmp_path / "run"))
+
+
+def test_every_stage_leaves_a_manifest_that_names_its_files(finished_run: Path) -> None:
+    for stage in STAGES:
+        manifest = read_json(finished_run / stage.name / "manifest.json")
+        assert set(manifest) == {"stage", "fingerprint", "counts", "seconds", "versions", "files"}
+        on_disk = {p.relative_to(finished_run / stage.name).as_posix() for p in (finished_run / stage.name).rglob("*")
+                   if p.is_file()}  # fmt: skip
+        assert set(manifest["files"]) == on_disk - {"manifest.json"}
+    left = sorted(path.name for path in finished_run.iterdir())
+    assert left == sorted([".lock", "recipe.yaml", "report.html", *(stage.name for stage in STAGES)])
+
+
+def test_the_recipe_in_the_folder_is_the_whole_recipe(finished_run: Path, recipe: Recipe) -> None:
+    assert load_recipe(finished_run / "recipe.yaml") == recipe
+
+
+def test_a_finished_run_does_nothing_again(finished_run: Path, recipe: Recipe) -> None:
+    began = time.perf_counter()
+    assert rerun(recipe, finished_run) == []
+    assert time.perf_counter() - began < 3
+
+
+def test_a_change_runs_what_depends_on_it_and_nothing_else(copied_run: Path, recipe: Recipe) -> None:
+    prompt = recipe.model_copy(update={"release": recipe.release.model_copy(update={"prompt": "今日は"})})
+    assert rerun(prompt, copied_run) == ["release", "report"]
+    fewer = recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"tasks": ()})})
+    assert rerun(fewer, copied_run, last="evaluate") == ["evaluate"]
+
+
+def test_a_threshold_that_changes_no_document_does_not_train_again(copied_run: Path, recipe: Recipe) -> None:
+    first, *others = recipe.corpus.rules
+    rules = (first.model_copy(update={"at_least": 99.0}), *others)
+    changed = recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update={"rules": rules})})
+    assert rerun(changed, copied_run, last="pretrain") == ["corpus"]
+
+
+def test_a_file_that_vanished_is_made_again(copied_run: Path, recipe: Recipe) -> None:
+    (copied_run / "tokens" / "train" / "00000.npy").unlink()
+    assert rerun(recipe, copied_run, last="pretrain") == ["tokens"]
+
+
+def test_a_damaged_manifest_is_named(copied_run: Path, recipe: Recipe) -> None:
+    (copied_run / "corpus" / "manifest.json").write_text("{")
+    with pytest.raises(TsumuguError, match="corpus/manifest.json is damaged"):
+        rerun(recipe, copied_run)
+
+
+def test_two_processes_do_not_work_in_one_folder(copied_run: Path, recipe: Recipe) -> None:
+    with (copied_run / ".lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        with pytest.raises(TsumuguError, match="another tsumugu process"):
+            rerun(recipe, copied_run)
+
+
+def test_manifests_are_plain_json(finished_run: Path) -> None:
+    for stage in STAGES:
+        json.loads((finished_run / stage.name / "manifest.json").read_text(encoding="utf-8"))

@@ -1,0 +1,173 @@
+"""Schedule, optimizer, checkpoints, metrics, and the loop's own promises."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tsumugu.errors import TsumuguError
+from tsumugu.files import read_json
+from tsumugu.model.config import ModelConfig
+from tsumugu.model.decoder import Decoder
+from tsumugu.tokens.loader import TokenStream
+from tsumugu.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from tsumugu.training.config import OptimizerConfig, PretrainConfig, ScheduleConfig
+from tsumugu.training.metrics import MetricsLog, read_metrics
+from tsumugu.training.optimizer import build_optimizer
+from tsumugu.training.schedule import learning_rate
+from tsumugu.training.trainer import Data, train
+
+MODEL = ModelConfig(num_hidden_layers=1, hidden_size=16, num_attention_heads=2, max_position_embeddings=32)
+VOCABULARY = 50
+
+
+def settings(**changes: object) -> PretrainConfig:
+    base = PretrainConfig(
+        steps=12,
+        global_batch_size=4,
+        sequence_length=16,
+        dropout=0.2,
+        optimizer=OptimizerConfig(learning_rate=0.01),
+        schedule=ScheduleConfig(warmup_steps=3),
+        validation_every=6,
+        checkpoint_every=4,
+    )
+    return base.model_copy(update=changes)
+
+
+def decoder(config: PretrainConfig) -> Decoder:
+    model = Decoder(MODEL, VOCABULARY, dropout=config.dropout)
+    model.initialize(0)
+    return model
+
+
+def data() -> Data:
+    tokens = (np.arange(2000) ** 2 // 7 % VOCABULARY).astype(np.uint16)
+    whole = TokenStream(shards=(tokens,), offsets=(np.array([0, len(tokens)]),))
+    return Data(train=whole, validation=whole)
+
+
+def test_schedule_warms_up_and_decays_to_its_share() -> None:
+    config = settings(steps=100, schedule=ScheduleConfig(warmup_steps=10, final_share=0.1))
+    rates = [learning_rate(step, config) for step in range(1, 101)]
+    assert rates[0] == pytest.approx(0.001)
+    assert max(rates) == rates[9] == 0.01
+    assert rates[54] == pytest.approx(0.01 * (0.1 + 0.9 * 0.5))
+    assert rates[-1] == pytest.approx(0.001)
+    assert all(a > b for a, b in zip(rates[9:], rates[10:], strict=False))
+
+
+def test_only_matrices_decay() -> None:
+    model = decoder(settings())
+    decayed, free = build_optimizer(model, OptimizerConfig(learning_rate=0.1)).param_groups
+    assert decayed["weight_decay"] == 0.1
+    assert free["weight_decay"] == 0
+    assert {p.dim() for p in decayed["params"]} == {2}
+    assert {p.dim() for p in free["params"]} == {1}
+
+
+def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    config = settings()
+    whole = decoder(config)
+    train(whole, data(), config, folder=tmp_path / "whole", seed=1)
+
+    stopped = decoder(config)
+
+    forward_passes = iter(range(1, 100))
+
+    def stop_at_the_eighth(module: object, inputs: object) -> None:
+        if next(forward_passes) == 8:
+            raise KeyboardInterrupt
+
+    hook = stopped.register_forward_pre_hook(stop_at_the_eighth)
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, data(), config, folder=tmp_path / "stopped", seed=1)
+    hook.remove()
+    assert latest_checkpoint(tmp_path / "stopped" / "checkpoints") == tmp_path / "stopped" / "checkpoints" / "step-4"
+
+    resumed = decoder(config)
+    train(resumed, data(), config, folder=tmp_path / "stopped", seed=1)
+    for name, parameter in whole.named_parameters():
+        assert torch.equal(parameter, dict(resumed.named_parameters())[name]), name
+    rows = [
+        [(row["step"], row.get("loss"), row.get("validation_loss")) for row in read_metrics(folder / "metrics.jsonl")]
+        for folder in (tmp_path / "whole", tmp_path / "stopped")
+    ]
+    assert rows[0] == rows[1]
+
+
+def test_micro_batches_give_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
+    models = []
+    for micro in (None, 1):
+        config = settings(dropout=0.0, steps=3, micro_batch_size=micro)
+        model = decoder(config)
+        train(model, data(), config, folder=tmp_path / str(micro), seed=1)
+        models.append(model)
+    for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-3)
+
+
+def test_training_learns_and_reports(tmp_path: Path) -> None:
+    config = settings(steps=60, dropout=0.0)
+    train(decoder(config), data(), config, folder=tmp_path, seed=1)
+    rows = [row for row in read_metrics(tmp_path / "metrics.jsonl") if "loss" in row]
+    assert rows[-1]["loss"] < rows[0]["loss"] - 0.5
+    assert set(rows[0]) == {
+        "step", "tokens", "loss", "grad_norm", "learning_rate", "tokens_per_second", "seconds",
+    }  # fmt: skip
+    assert rows[-1]["tokens"] == 60 * 4 * 16
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert kept == ["step-56", "step-60"]
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_advice(tmp_path: Path) -> None:
+    config = settings()
+    model = decoder(config)
+    with torch.no_grad():
+        model.norm.weight.fill_(float("nan"))
+    with pytest.raises(TsumuguError, match="lower pretrain.optimizer.learning_rate"):
+        train(model, data(), config, folder=tmp_path, seed=1)
+
+
+def test_a_checkpoint_restores_weights_moments_and_step(tmp_path: Path) -> None:
+    config = settings()
+    model = decoder(config)
+    optimizer = build_optimizer(model, config.optimizer)
+    model(torch.randint(0, VOCABULARY, (2, 8))).sum().backward()
+    optimizer.step()
+    save_checkpoint(tmp_path, model, optimizer, step=9, keep=1)
+    other = Decoder(MODEL, VOCABULARY)
+    other_optimizer = build_optimizer(other, config.optimizer)
+    assert load_checkpoint(tmp_path / "step-9", other, other_optimizer) == 9
+    for one, two in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(one, two)
+        for key, value in optimizer.state[one].items():
+            assert torch.equal(value, other_optimizer.state[two][key])
+
+
+def test_half_written_checkpoints_are_not_found_and_are_cleared_away(tmp_path: Path) -> None:
+    (tmp_path / ".step-7.123.tmp").mkdir()
+    assert latest_checkpoint(tmp_path) is None
+    model = decoder(settings())
+    save_checkpoint(tmp_path, model, build_optimizer(model, settings().optimizer), step=5, keep=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-5"]
+
+
+def test_metrics_are_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    rows = [json.dumps({"step": step, "seconds": step * 2.0}) for step in (1, 2, 3)]
+    path.write_text("\n".join(rows) + '\n{"step": 4, "sec')
+    log = MetricsLog(path, last_step=2)
+    assert log.seconds == 4.0
+    log.append({"step": 3, "seconds": 9.0})
+    log.close()
+    assert [row["step"] for row in read_metrics(path)] == [1, 2, 3]
+
+
+def test_the_stage_reports_the_facts_of_the_training(finished_run: Path) -> None:
+    counts = read_json(finished_run / "pretrain" / "manifest.json")["counts"]
+    assert counts["steps"] == 40
+    assert counts["tokens"] == 40 * 4 * 64
+    assert counts["parameters"] > 0
