@@ -11,7 +11,9 @@ SPECIAL_TOKENS = ("<unk>", "<s>", "</s>", "<pad>", "<sep>", "<mask>", "<cls>")
 NEWLINE = "\n"
 """A piece of its own, id 7: text is trained line by line and encoded whole."""
 BYTE_PIECES = 256
-SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + 1 + BYTE_PIECES + 1
+REQUIRED_CHARACTERS = "".join(sorted({*"".join(SPECIAL_TOKENS), *"<0x123456789ABCDEF>"}))
+"""A text that shows "</s>" or "<0x0A>" must always have plain pieces to be spelled with."""
+SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + 1 + BYTE_PIECES + len(REQUIRED_CHARACTERS)
 
 
 class TokenizerConfig(Section):
@@ -34,6 +36,7 @@ class TokenizerConfig(Section):
         if value < SMALLEST_VOCABULARY:
             raise ValueError(
                 f"a vocabulary with byte fallback needs at least {SMALLEST_VOCABULARY} pieces: "
-                f"{len(SPECIAL_TOKENS)} special tokens, a line break, {BYTE_PIECES} bytes, and one of its own"
+                f"{len(SPECIAL_TOKENS)} special tokens, a line break, {BYTE_PIECES} bytes, and "
+                f"{len(REQUIRED_CHARACTERS)} characters to spell those with"
             )
         return value

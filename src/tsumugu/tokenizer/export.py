@@ -17,6 +17,7 @@ from tsumugu.tokenizer.config import SPECIAL_TOKENS
 SPIECE = "spiece.model"
 FAST = "tokenizer.json"
 _SPACE = "▁"
+_NEVER = 100
 
 
 def load_sentencepiece(folder: Path) -> spm.SentencePieceProcessor:
@@ -27,7 +28,14 @@ def load_sentencepiece(folder: Path) -> spm.SentencePieceProcessor:
 def fast_tokenizer(processor: spm.SentencePieceProcessor) -> Tokenizer:
     """The same tokenizer for the `tokenizers` library."""
     size = processor.get_piece_size()
-    pieces = [(processor.id_to_piece(index), processor.get_score(index)) for index in range(size)]
+    scores = [processor.get_score(index) for index in range(size)]
+    # SentencePiece never finds "</s>" or "<0x0A>" in a text; its twin looks for every piece, and so
+    # these get a score that any spelling in plain pieces (at most six) beats.
+    never = _NEVER * min(scores)
+    pieces = [
+        (processor.id_to_piece(index), never if _not_in_text(processor, index) else scores[index])
+        for index in range(size)
+    ]
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=processor.unk_id(), byte_fallback=True))
     tokenizer.normalizer = normalizers.Replace(" ", _SPACE)  # type: ignore[assignment]
     tokenizer.decoder = decoders.Sequence(  # type: ignore[assignment]
@@ -37,6 +45,10 @@ def fast_tokenizer(processor: spm.SentencePieceProcessor) -> Tokenizer:
     # A page that shows "</s>" must not end the document: special tokens never come from text.
     tokenizer.encode_special_tokens = True
     return tokenizer
+
+
+def _not_in_text(processor: spm.SentencePieceProcessor, index: int) -> bool:
+    return bool(processor.is_control(index) or processor.is_byte(index) or processor.is_unknown(index))
 
 
 def write_tokenizer(folder: Path, model: bytes, *, model_max_length: int) -> None:

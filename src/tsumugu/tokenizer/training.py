@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import sentencepiece as spm
 
 from tsumugu.errors import TsumuguError
-from tsumugu.tokenizer.config import NEWLINE, SPECIAL_TOKENS, TokenizerConfig
+from tsumugu.tokenizer.config import NEWLINE, REQUIRED_CHARACTERS, SPECIAL_TOKENS, TokenizerConfig
 
 # SentencePiece leaves out longer sentences without a word (its limit is 4192 bytes).
 _LONGEST_LINE = 1000
@@ -52,6 +52,7 @@ def train_sentencepiece(documents: Sequence[str], config: TokenizerConfig, *, se
             pad_id=3,
             control_symbols=list(SPECIAL_TOKENS[4:]),
             user_defined_symbols=[NEWLINE],
+            required_chars=REQUIRED_CHARACTERS,
             minloglevel=2,
         )
     except RuntimeError as error:
