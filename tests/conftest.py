@@ -1,7 +1,7 @@
 """What many tests share: a small world of Japanese pages, and one finished run over it."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,12 +10,72 @@ import yaml
 from tsumugu.pipeline import run_stages
 from tsumugu.recipe import Recipe, load_recipe
 
-_PEOPLE = "祖母 先生 店員 友人 隣人 医者 運転手 漁師 画家 学生 職人 記者".split()
-_PLACES = "港町 図書館 山小屋 駅前 市場 公園 博物館 喫茶店 川辺 工場 寺 島".split()
-_THINGS = "古い地図 白い帆船 手紙 時計 小さな楽器 青い器 写真機 自転車 望遠鏡 弁当 切符 傘".split()
-_ACTS = "見せてくれた 丁寧に直した 静かに眺めていた 遠くまで運んだ 大切にしまった 誰かに譲った".split()
-_TIMES = "朝早く 夕暮れに 雨の日に 春になると 去年の冬 ある晴れた日に 毎週日曜日 昨日".split()
-_ENDS = "とても楽しい時間だった。 今でもよく覚えている。 理由はまだわからない。 みんなが喜んだ。".split()
+_PEOPLE = [
+    "祖母",
+    "先生",
+    "店員",
+    "友人",
+    "隣人",
+    "医者",
+    "運転手",
+    "漁師",
+    "画家",
+    "学生",
+    "職人",
+    "記者",
+]
+_PLACES = [
+    "港町",
+    "図書館",
+    "山小屋",
+    "駅前",
+    "市場",
+    "公園",
+    "博物館",
+    "喫茶店",
+    "川辺",
+    "工場",
+    "寺",
+    "島",
+]
+_THINGS = [
+    "古い地図",
+    "白い帆船",
+    "手紙",
+    "時計",
+    "小さな楽器",
+    "青い器",
+    "写真機",
+    "自転車",
+    "望遠鏡",
+    "弁当",
+    "切符",
+    "傘",
+]
+_ACTS = [
+    "見せてくれた",
+    "丁寧に直した",
+    "静かに眺めていた",
+    "遠くまで運んだ",
+    "大切にしまった",
+    "誰かに譲った",
+]
+_TIMES = [
+    "朝早く",
+    "夕暮れに",
+    "雨の日に",
+    "春になると",
+    "去年の冬",
+    "ある晴れた日に",
+    "毎週日曜日",
+    "昨日",
+]
+_ENDS = [
+    "とても楽しい時間だった。",
+    "今でもよく覚えている。",
+    "理由はまだわからない。",
+    "みんなが喜んだ。",
+]
 
 
 def japanese_text(seed: int, sentences: int = 14) -> str:
@@ -55,7 +115,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "whole-manual.html").write_text(html_page(together), encoding="utf-8")
     english = "The quick brown fox jumps over the lazy dog and runs into the wide forest again. " * 12
     (folder / "english.html").write_text(html_page(english), encoding="utf-8")
-    code = "\n".join(f"for (int i{n} = 0; i{n} < {n}; i{n}++) {{ x[{n}] = y[{n}] * {n}; }}" for n in range(60))
+    code = "\n".join(
+        f"for (int i{n} = 0; i{n} < {n}; i{n}++) {{ x[{n}] = y[{n}] * {n}; }}" for n in range(60)
+    )
     (folder / "code.html").write_text(html_page(code), encoding="utf-8")
     (folder / "empty.html").write_bytes(b"")
     (folder / "binary.html").write_bytes(bytes(range(256)) * 50)
@@ -118,11 +180,11 @@ def recipe(recipe_path: Path) -> Recipe:
 
 
 @pytest.fixture(scope="session")
-def finished_run(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe) -> Iterator[Path]:
+def finished_run(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe) -> Path:
     """The folder of a whole run that nobody disturbed, on one worker. Tests only read it."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     run_stages(recipe, folder, workers=1, say=lambda text: None)
-    yield folder
+    return folder
 
 
 @pytest.fixture

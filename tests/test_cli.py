@@ -12,7 +12,19 @@ from tsumugu.cli import main
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "corpus", "tokenizer", "tokens", "pretrain", "release", "evaluate", "report", "generate", "schema"]
+    "command",
+    [
+        "run",
+        "corpus",
+        "tokenizer",
+        "tokens",
+        "pretrain",
+        "release",
+        "evaluate",
+        "report",
+        "generate",
+        "schema",
+    ],
 )
 def test_every_command_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -59,7 +71,18 @@ def test_a_mistake_in_the_recipe_is_one_message_and_no_work(
 def test_pages_that_do_not_exist_are_told_before_any_work(
     recipe_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["corpus", str(recipe_path), "--run", str(tmp_path / "r"), "corpus.inputs.0.path=/nowhere"]) == 1
+    assert (
+        main(
+            [
+                "corpus",
+                str(recipe_path),
+                "--run",
+                str(tmp_path / "r"),
+                "corpus.inputs.0.path=/nowhere",
+            ]
+        )
+        == 1
+    )
     assert "'/nowhere' does not exist" in capsys.readouterr().err
 
 
@@ -79,12 +102,26 @@ def test_a_finished_run_prints_where_everything_lies(
 ) -> None:
     assert main(["run", str(recipe_path), "--run", str(finished_run)]) == 0
     told = capsys.readouterr().out
-    for part in ("release", "scores.json", "report.html", "perplexity per token", "bits per byte", "kneser_ney_5gram"):
+    for part in (
+        "release",
+        "scores.json",
+        "report.html",
+        "perplexity per token",
+        "bits per byte",
+        "kneser_ney_5gram",
+    ):
         assert part in told
 
 
 def test_generate_continues_a_prompt(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["generate", str(finished_run / "release"), "--prompt", "昨日、", "--max-new-tokens", "5"]
+    arguments = [
+        "generate",
+        str(finished_run / "release"),
+        "--prompt",
+        "昨日、",
+        "--max-new-tokens",
+        "5",
+    ]
     assert main(arguments) == 0
     assert capsys.readouterr().out.startswith("昨日、")
     assert main(["generate", "/nowhere"]) == 1

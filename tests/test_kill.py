@@ -23,7 +23,17 @@ COMPARED = ("corpus", "tokenizer", "tokens", "release")
 
 
 def start(recipe: Path, folder: Path, log: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tsumugu", "run", str(recipe), "--run", str(folder), "--workers", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "tsumugu",
+        "run",
+        str(recipe),
+        "--run",
+        str(folder),
+        "--workers",
+        "2",
+    ]
     with log.open("ab") as stream:
         return subprocess.Popen(command, stdout=stream, stderr=stream, start_new_session=True)
 
@@ -44,7 +54,9 @@ def kill_in(stage: str, process: subprocess.Popen[bytes], folder: Path, delay: f
 
 
 def files(folder: Path, stage: str) -> dict[str, str]:
-    return {name: entry["sha256"] for name, entry in read_json(folder / stage / "manifest.json")["files"].items()}
+    return {
+        name: entry["sha256"] for name, entry in read_json(folder / stage / "manifest.json")["files"].items()
+    }
 
 
 @pytest.mark.parametrize("seed", [0, 1])

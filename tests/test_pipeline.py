@@ -29,8 +29,8 @@ def test_every_stage_leaves_a_manifest_that_names_its_files(finished_run: Path) 
     for stage in STAGES:
         manifest = read_json(finished_run / stage.name / "manifest.json")
         assert set(manifest) == {"stage", "fingerprint", "counts", "seconds", "versions", "files"}
-        on_disk = {p.relative_to(finished_run / stage.name).as_posix() for p in (finished_run / stage.name).rglob("*")
-                   if p.is_file()}  # fmt: skip
+        folder = finished_run / stage.name
+        on_disk = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
         assert set(manifest["files"]) == on_disk - {"manifest.json"}
     left = sorted(path.name for path in finished_run.iterdir())
     assert left == sorted([".lock", "recipe.yaml", "report.html", *(stage.name for stage in STAGES)])

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import recipe_data
 
+from conftest import recipe_data
 from tsumugu.errors import TsumuguError
 from tsumugu.recipe import Recipe, load_recipe, recipe_schema, recipe_text
 
@@ -24,8 +24,13 @@ def test_full_recipe_reads_back_unchanged(recipe: Recipe, tmp_path: Path) -> Non
 
 def test_override_reaches_any_key(recipe_path: Path) -> None:
     changed = load_recipe(
-        recipe_path, ["pretrain.steps=7", "corpus.inputs.0.source=other", "pretrain.optimizer.learning_rate=1e-3",
-                      "pretrain.schedule.warmup_steps=1"]
+        recipe_path,
+        [
+            "pretrain.steps=7",
+            "corpus.inputs.0.source=other",
+            "pretrain.optimizer.learning_rate=1e-3",
+            "pretrain.schedule.warmup_steps=1",
+        ],
     )
     assert changed.pretrain.steps == 7
     assert changed.corpus.inputs[0].source == "other"
@@ -33,7 +38,9 @@ def test_override_reaches_any_key(recipe_path: Path) -> None:
 
 
 def test_all_mistakes_are_told_at_once_with_file_key_found_and_allowed(recipe_path: Path) -> None:
-    told = message(recipe_path, "tokenizer.vocab_sise=10", "pretrain.steps=many", "model.num_attention_heads=5")
+    told = message(
+        recipe_path, "tokenizer.vocab_sise=10", "pretrain.steps=many", "model.num_attention_heads=5"
+    )
     assert "command line: tokenizer.vocab_sise: unknown key (did you mean 'vocab_size'?)" in told
     assert "allowed here: vocab_size, character_coverage" in told
     assert 'command line: pretrain.steps: Input should be a valid integer; found "many" (text)' in told
@@ -78,7 +85,9 @@ def test_a_missing_section_and_a_missing_file_are_named(tmp_path: Path, pages: P
     assert "cannot be read" in message(tmp_path / "absent.yaml")
 
 
-@pytest.mark.parametrize("text", ["", "- a", "just text", "a: 1\na: 2\n", "a: [", "a: !!python/object:os.system x"])
+@pytest.mark.parametrize(
+    "text", ["", "- a", "just text", "a: 1\na: 2\n", "a: [", "a: !!python/object:os.system x"]
+)
 def test_what_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(text, encoding="utf-8")
@@ -96,7 +105,10 @@ def test_schema_describes_every_key() -> None:
     schema = recipe_schema()
     assert set(schema["properties"]) == set(Recipe.model_fields)
     assert "byte fallback" in schema["$defs"]["TokenizerConfig"]["description"]
-    assert "sequences" in schema["$defs"]["PretrainConfig"]["properties"]["global_batch_size"]["description"].lower()
+    assert (
+        "sequences"
+        in schema["$defs"]["PretrainConfig"]["properties"]["global_batch_size"]["description"].lower()
+    )
 
 
 @pytest.mark.parametrize("name", ["demo", "hour"])

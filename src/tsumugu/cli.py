@@ -28,14 +28,15 @@ examples:
 _STAGES = {
     "corpus": (
         "pages to clean documents",
-        "Reads HTML and JSON Lines, extracts the main text, masks personal data, measures signals, applies the\n"
-        "recipe's rules, and removes duplicates. Writes corpus/documents (what stays), corpus/decisions (every\n"
-        "document with its signals and the reason why it went) and corpus/quarantine (what could not be read).",
+        "Reads HTML and JSON Lines, extracts the main text, masks personal data, measures signals,\n"
+        "applies the recipe's rules, and removes duplicates. Writes corpus/documents (what stays),\n"
+        "corpus/decisions (every document with its signals and the reason why it went) and\n"
+        "corpus/quarantine (what could not be read).",
     ),
     "tokenizer": (
         "documents to a SentencePiece tokenizer",
-        "Trains a unigram model with byte fallback on the training documents and exports its fast twin, which\n"
-        "must give the same ids on every held-out document. Load it with AutoTokenizer.from_pretrained.",
+        "Trains a unigram model with byte fallback on the training documents and exports its fast\n"
+        "twin, which must give the same ids on every held-out document. Load it with AutoTokenizer.",
     ),
     "tokens": (
         "documents to token shards",
@@ -43,13 +44,14 @@ _STAGES = {
     ),
     "pretrain": (
         "token shards to a trained model",
-        "Trains the recipe's model. Follow pretrain.partial/metrics.jsonl while it works; after a stop it goes on\n"
-        "from the newest checkpoint and ends with the same weights, bit for bit.",
+        "Trains the recipe's model. Follow pretrain.partial/metrics.jsonl while it works; after a stop\n"
+        "it goes on from the newest checkpoint and ends with the same weights, bit for bit.",
     ),
     "evaluate": (
         "scores beside n-gram baselines",
-        "Perplexity per token, character and byte on the held-out documents, the same for a unigram, a bigram and\n"
-        "a Kneser-Ney model of the training tokens, and multiple-choice tasks through lm-evaluation-harness.",
+        "Perplexity per token, character and byte on the held-out documents, the same for a unigram,\n"
+        "a bigram and a Kneser-Ney model of the training tokens, and multiple-choice tasks through\n"
+        "lm-evaluation-harness.",
     ),
     "release": (
         "a Hugging Face model directory",
@@ -108,12 +110,14 @@ def _parser() -> argparse.ArgumentParser:
         _add_recipe_arguments(stage)
         stage.set_defaults(stage=name)
 
-    text = "Continues a prompt with a model directory, through transformers and with the directory's own settings."
+    text = "Continues a prompt with a model directory, through transformers and with its own settings."
     generate = _add(commands, "generate", "text from a model directory", text, _generate)
     generate.add_argument("model", type=Path, metavar="MODEL_DIR", help="for example runs/demo/release")
     generate.add_argument("--prompt", default="", help="text to continue (default: begin a new document)")
     generate.add_argument("--max-new-tokens", type=_positive, metavar="N", help="default: the model's own")
-    generate.add_argument("--seed", type=int, default=0, help="the same seed writes the same text (default: 0)")
+    generate.add_argument(
+        "--seed", type=int, default=0, help="the same seed writes the same text (default: 0)"
+    )
 
     text = "Prints the recipe's JSON schema: every key, its type, its default and what it means."
     _add(commands, "schema", "the recipe's JSON schema", text, _schema)
@@ -135,13 +139,21 @@ def _add(
 
 
 def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("recipe", type=Path, metavar="RECIPE", help="a YAML file, for example recipes/demo.yaml")
     command.add_argument(
-        "overrides", nargs="*", metavar="KEY=VALUE", help="another value for a key, for example pretrain.steps=100"
+        "recipe", type=Path, metavar="RECIPE", help="a YAML file, for example recipes/demo.yaml"
+    )
+    command.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="another value for a key, for example pretrain.steps=100",
     )
     command.add_argument("--run", type=Path, metavar="DIR", dest="folder", help="default: runs/NAME")
     command.add_argument(
-        "--workers", type=_positive, metavar="N", help="processes for corpus and tokens (default: one per CPU)"
+        "--workers",
+        type=_positive,
+        metavar="N",
+        help="processes for corpus and tokens (default: one per CPU)",
     )
 
 
@@ -178,14 +190,17 @@ def _print_result(folder: Path) -> None:
     for name, found in models.items():
         print(f"held-out bits per byte  {name:{width}}  {found['bits_per_byte']:.4f}")
     for name, found in scores["tasks"].items():
-        print(f"accuracy on {name}  {found['accuracy']:.3f} ± {found['accuracy_stderr']:.3f} (chance {found['chance']})")
+        accuracy = f"{found['accuracy']:.3f} ± {found['accuracy_stderr']:.3f}"
+        print(f"accuracy on {name}  {accuracy} (chance {found['chance']})")
     print(f"\n{sample['prompt']}{sample['continuation']}")
 
 
 def _generate(options: argparse.Namespace) -> None:
     from tsumugu.release.generation import generate
 
-    texts = generate(options.model, [options.prompt], seed=options.seed, max_new_tokens=options.max_new_tokens)
+    texts = generate(
+        options.model, [options.prompt], seed=options.seed, max_new_tokens=options.max_new_tokens
+    )
     print(options.prompt + texts[0])
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Never, Protocol, TypeVar
 
 from tqdm import tqdm
 
@@ -41,9 +41,7 @@ def map_shards(function: Callable[[T], None], tasks: Sequence[T], *, workers: in
         Exception: whatever `function` raised, unchanged.
     """
     open_tasks = [task for task in tasks if not task.output.exists()]
-    with tqdm(
-        total=len(tasks), initial=len(tasks) - len(open_tasks), desc=description, unit="shard"
-    ) as bar:
+    with tqdm(total=len(tasks), initial=len(tasks) - len(open_tasks), desc=description, unit="shard") as bar:
         open_tasks = _map_group(function, open_tasks, workers, bar)
         # A worker that dies breaks its pool and takes its neighbours along. Try again one task at
         # a time, so that the guilty one is known by name and the others get done.
@@ -57,7 +55,9 @@ def map_shards(function: Callable[[T], None], tasks: Sequence[T], *, workers: in
     )
 
 
-def _map_group(function: Callable[[T], None], tasks: Sequence[T], workers: int, bar: "tqdm[None]") -> list[T]:
+def _map_group(
+    function: Callable[[T], None], tasks: Sequence[T], workers: int, bar: "tqdm[Never]"
+) -> list[T]:
     """Run `tasks` in one pool; return those that did not finish because a worker died."""
     if not tasks:
         return []

@@ -133,7 +133,12 @@ STAGES: tuple[Stage, ...] = (
 
 
 def run_stages(
-    recipe: Recipe, run_folder: Path, *, last: str | None = None, workers: int, say: Callable[[str], None]
+    recipe: Recipe,
+    run_folder: Path,
+    *,
+    last: str | None = None,
+    workers: int,
+    say: Callable[[str], None],
 ) -> None:
     """Run every stage up to `last` that is not yet done; all of them when `last` is None.
 
@@ -198,8 +203,7 @@ def _run_stage(
 def _fingerprint(stage: Stage, recipe: Recipe, run_folder: Path) -> str:
     earlier = {
         name: {
-            path: entry["sha256"]
-            for path, entry in read_json(run_folder / name / MANIFEST)["files"].items()
+            path: entry["sha256"] for path, entry in read_json(run_folder / name / MANIFEST)["files"].items()
         }
         for name in stage.reads
     }

@@ -66,7 +66,7 @@ class _Loader(yaml.SafeLoader):
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(
@@ -177,7 +177,11 @@ def _explain(error: ValidationError, *, path: Path, overridden: Sequence[str]) -
             message = "this key is required, and it is missing"
         else:
             message = item["msg"].removeprefix("Value error, ")
-        found = "" if kind in _FOUND_IS_NOISE or isinstance(item["input"], dict) else f"; found {_show(item['input'])}"
+        found = (
+            ""
+            if kind in _FOUND_IS_NOISE or isinstance(item["input"], dict)
+            else f"; found {_show(item['input'])}"
+        )
         lines.append(f"{origin}: {key}: {message}{found}")
     return "\n".join(lines)
 
@@ -209,6 +213,8 @@ def _show(value: Any) -> str:
     if isinstance(value, Mapping):
         return "a section"
     shown = json.dumps(value, ensure_ascii=False, default=str)
-    kind = {str: "text", bool: "a boolean", int: "a number", float: "a number", list: "a list"}.get(type(value))
+    kind = {str: "text", bool: "a boolean", int: "a number", float: "a number", list: "a list"}.get(
+        type(value)
+    )
     shown = shown if len(shown) <= 60 else shown[:57] + "..."
     return f"{shown} ({kind})" if kind else shown

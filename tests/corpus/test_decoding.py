@@ -47,7 +47,12 @@ def test_a_few_broken_bytes_are_replaced() -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [bytes(range(256)) * 40, b"\x89PNG\r\n\x1a\n" + bytes(2000), b"\x7fELF\x02\x01\x01" + bytes(500)]
+    "raw",
+    [
+        bytes(range(256)) * 40,
+        b"\x89PNG\r\n\x1a\n" + bytes(2000),
+        b"\x7fELF\x02\x01\x01" + bytes(500),
+    ],
 )
 def test_binary_data_is_refused(raw: bytes) -> None:
     with pytest.raises(Undecodable):

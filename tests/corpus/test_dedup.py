@@ -4,17 +4,17 @@ import random
 
 import numpy as np
 import pytest
-from conftest import japanese_text
+from numpy.typing import NDArray
 
+from conftest import japanese_text
 from tsumugu.corpus import dedup
 from tsumugu.corpus.signals import code_points
 from tsumugu.corpus.transforms import comparable
 
-SETTINGS = {"ngram": 5, "bands": 20, "rows": 10}
 
-
-def bands(texts: list[str]) -> np.ndarray:
-    return dedup.minhash_bands(*code_points([comparable(t).replace("\n", "") for t in texts]), **SETTINGS)
+def bands(texts: list[str]) -> NDArray[np.uint64]:
+    codes, offsets = code_points([comparable(text).replace("\n", "") for text in texts])
+    return dedup.minhash_bands(codes, offsets, ngram=5, bands=20, rows=10)
 
 
 def jaccard(left: str, right: str) -> float:
@@ -62,7 +62,7 @@ def contained(documents: list[list[str]], share: float = 0.6) -> list[bool]:
     keys = np.array([hash(line) & (2**63 - 1) for lines in documents for line in lines], dtype=np.uint64)
     lengths = np.array([len(line) for lines in documents for line in lines], dtype=np.int64)
     offsets = np.cumsum([0, *map(len, documents)])
-    return dedup.contained_documents(keys, lengths, offsets, share=share).tolist()
+    return [bool(found) for found in dedup.contained_documents(keys, lengths, offsets, share=share)]
 
 
 def test_the_one_page_manual_goes_and_its_chapters_stay() -> None:

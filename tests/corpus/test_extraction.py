@@ -1,8 +1,8 @@
 """Main text out of HTML, whatever the HTML."""
 
 import pytest
-from conftest import html_page, japanese_text
 
+from conftest import html_page, japanese_text
 from tsumugu.corpus.extraction import DEEPEST_NESTING, TooDeep, canonical_url, extract_text
 
 

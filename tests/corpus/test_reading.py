@@ -7,8 +7,8 @@ import lzma
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 import pyarrow as pa
+import pytest
 
 from tsumugu.corpus.config import Input
 from tsumugu.corpus.inputs import find_files, plan_shards
@@ -21,7 +21,9 @@ LIMIT = 10_000
 def read(folder: Path, *, shard_bytes: int = 10**9) -> list[Page | Failure]:
     files = find_files([Input(path=str(folder), source="test", license="CC0-1.0")])
     shards = plan_shards(files, shard_bytes=shard_bytes)
-    return [record for shard in shards for piece in shard for record in read_piece(piece, max_page_bytes=LIMIT)]
+    return [
+        record for shard in shards for piece in shard for record in read_piece(piece, max_page_bytes=LIMIT)
+    ]
 
 
 def lines(count: int) -> bytes:
@@ -37,7 +39,9 @@ def zstd(data: bytes) -> bytes:
 def test_a_divided_file_yields_every_line_once(tmp_path: Path, shard_bytes: int) -> None:
     (tmp_path / "a.jsonl").write_bytes(lines(100))
     found = read(tmp_path, shard_bytes=shard_bytes)
-    assert [page.text[:5].rstrip("あ") for page in found if isinstance(page, Page)] == [f"文書{n}" for n in range(100)]
+    assert [page.text[:5].rstrip("あ") for page in found if isinstance(page, Page)] == [
+        f"文書{n}" for n in range(100)
+    ]
     assert len({record.offset for record in found}) == 100
 
 
@@ -51,7 +55,9 @@ def test_compressed_lines_are_read(tmp_path: Path, suffix: str, compress: Callab
     assert len(read(tmp_path)) == 50
 
 
-@pytest.mark.parametrize(("suffix", "compress"), [(".gz", gzip.compress), (".xz", lzma.compress), (".zst", zstd)])
+@pytest.mark.parametrize(
+    ("suffix", "compress"), [(".gz", gzip.compress), (".xz", lzma.compress), (".zst", zstd)]
+)
 def test_a_truncated_archive_yields_what_it_holds_and_one_failure(
     tmp_path: Path, suffix: str, compress: Callable[[bytes], bytes]
 ) -> None:

@@ -16,7 +16,13 @@ def test_the_first_failing_rule_is_the_reason() -> None:
         "characters": np.array([50.0, 100.0, 200.0, 200.0, 10.0]),
         "hiragana_share": np.array([0.5, 0.2, 0.1, 0.95, 0.0]),
     }
-    assert apply_rules(rules, signals, 5) == ["too_short", "", "no_hiragana", "no_hiragana", "too_short"]
+    assert apply_rules(rules, signals, 5) == [
+        "too_short",
+        "",
+        "no_hiragana",
+        "no_hiragana",
+        "too_short",
+    ]
 
 
 def test_without_rules_everything_passes() -> None:
@@ -26,4 +32,9 @@ def test_without_rules_everything_passes() -> None:
 @pytest.mark.parametrize("bounds", [{}, {"at_least": 2.0, "at_most": 1.0}])
 def test_a_rule_that_decides_nothing_is_refused(bounds: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="at_least"):
-        Rule(reason="r", signal="characters", at_least=bounds.get("at_least"), at_most=bounds.get("at_most"))
+        Rule(
+            reason="r",
+            signal="characters",
+            at_least=bounds.get("at_least"),
+            at_most=bounds.get("at_most"),
+        )

@@ -6,8 +6,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from conftest import japanese_text
 
+from conftest import japanese_text
 from tsumugu.corpus.signals import measure
 
 TEXTS = [
@@ -16,7 +16,8 @@ TEXTS = [
     "\n\n",
     "短い",
     "The quick brown fox.\nAnother line of English text.",
-    "for (int i = 0; i < 10; i++) { x[i] = y[i]; }\nreturn x;\nこれは説明です。この行は日本語で書かれています。",
+    "for (int i = 0; i < 10; i++) { x[i] = y[i]; }\nreturn x;\n"
+    "これは説明です。この行は日本語で書かれています。",
     "同じ行です。\n同じ行です。\n違う行です。\n同じ行です。",
     "カタカナ、ひらがな、漢字。ｶﾀｶﾅ！？",
     "あ" * 300,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import html_page, japanese_text
 
+from conftest import html_page, japanese_text
 from tsumugu.corpus.config import SIGNALS
 from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json
@@ -20,7 +20,9 @@ BROKEN_PAGES = {
     "empty.html": b"",
     "one-line.html": ("<p>" + "長い一行です。" * 2_500_000 + "</p>").encode(),
     "deep.html": b"<div>" * 500_000,
-    "bad.jsonl": b'{"text": \n{"text": "' + japanese_text(904).replace("\n", "\\n").encode() + b'"}\n\xff\xfe\n[]\n',
+    "bad.jsonl": b'{"text": \n{"text": "'
+    + japanese_text(904).replace("\n", "\\n").encode()
+    + b'"}\n\xff\xfe\n[]\n',
     "ignored.png": b"\x89PNG",
 }
 
@@ -81,11 +83,17 @@ def test_broken_inputs_are_read_or_quarantined_but_never_lost(recipe: Recipe, tm
     assert counts["in"] == counts["kept"] + counts["dropped"] + counts["quarantined"]
     assert ("empty.html", "empty file") in quarantined
     assert ("renamed.html", "binary data, not a page") in quarantined
-    assert ("one-line.html", f"larger than corpus.max_page_bytes = {recipe.corpus.max_page_bytes}") in quarantined
+    assert (
+        "one-line.html",
+        f"larger than corpus.max_page_bytes = {recipe.corpus.max_page_bytes}",
+    ) in quarantined
     assert ("deep.html", "elements are nested more than 2000 deep") in quarantined
     assert ("bad.jsonl", "malformed JSON") in quarantined
     texts = dict(
-        zip(*(pq.read_table(folder / "documents")[name].to_pylist() for name in ("url", "text")), strict=True)
+        zip(
+            *(pq.read_table(folder / "documents")[name].to_pylist() for name in ("url", "text")),
+            strict=True,
+        )
     )
     assert japanese_text(902).split("\n")[3] in texts["shift-jis.html"]
     assert japanese_text(903).split("\n")[3] in texts["euc-jp.html"]
@@ -93,9 +101,14 @@ def test_broken_inputs_are_read_or_quarantined_but_never_lost(recipe: Recipe, tm
     assert texts["bad.jsonl"] == japanese_text(904)
 
 
-def test_the_number_of_workers_changes_no_byte(recipe: Recipe, finished_run: Path, pages: Path, tmp_path: Path) -> None:
+def test_the_number_of_workers_changes_no_byte(
+    recipe: Recipe, finished_run: Path, pages: Path, tmp_path: Path
+) -> None:
     folder = corpus(recipe, tmp_path / "run", pages, workers=2)
-    assert read_json(folder / "manifest.json")["files"] == read_json(finished_run / "corpus" / "manifest.json")["files"]
+    assert (
+        read_json(folder / "manifest.json")["files"]
+        == read_json(finished_run / "corpus" / "manifest.json")["files"]
+    )
 
 
 def test_a_corpus_of_which_nothing_is_left_says_why(recipe: Recipe, tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import japanese_text
 
+from conftest import japanese_text
 from tsumugu.evaluation.harness import TASK_FOLDER, _language_model
 from tsumugu.evaluation.scoring import score
 from tsumugu.files import read_json

@@ -52,9 +52,9 @@ class Oracle:
         if total == 0:
             return lower
         subtracted = discounts(np.array(list(counts.values())))
-        freed = sum(subtracted[min(c, 3)] for c in followers.values())
+        freed = float(sum(subtracted[min(c, 3)] for c in followers.values()))
         own = followers.get((*context, word), 0)
-        return (own - subtracted[min(own, 3)]) / total + freed / total * lower
+        return float(own - subtracted[min(own, 3)]) / total + freed / total * lower
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 5])

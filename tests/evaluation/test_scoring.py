@@ -63,7 +63,13 @@ def test_greedy_continuations_are_recognised() -> None:
     for _ in range(5):
         ids.append(int(model(torch.tensor([ids]))[0, -1].argmax()))
     wrong = [*ids[:-1], (ids[-1] + 1) % 40]
-    found = score(model, [(np.array(ids), 1), (np.array(wrong), 1)], length=16, batch_size=2, description="test")
+    found = score(
+        model,
+        [(np.array(ids), 1), (np.array(wrong), 1)],
+        length=16,
+        batch_size=2,
+        description="test",
+    )
     assert [one.greedy for one in found] == [True, False]
 
 

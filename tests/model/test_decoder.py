@@ -10,9 +10,15 @@ from tsumugu.release.adapter import hugging_face_config, to_hugging_face
 
 CONFIGS = [
     ModelConfig(num_hidden_layers=2, hidden_size=32, num_attention_heads=4, max_position_embeddings=64),
-    ModelConfig(num_hidden_layers=1, hidden_size=48, num_attention_heads=3, intermediate_size=80, rotary_base=500.0,
-                max_position_embeddings=64),
-]  # fmt: skip
+    ModelConfig(
+        num_hidden_layers=1,
+        hidden_size=48,
+        num_attention_heads=3,
+        intermediate_size=80,
+        rotary_base=500.0,
+        max_position_embeddings=64,
+    ),
+]
 VOCABULARY = 101
 
 
@@ -31,7 +37,9 @@ def decoder(config: ModelConfig, seed: int = 3) -> Decoder:
 @torch.no_grad()
 def test_logits_equal_those_of_transformers(config: ModelConfig) -> None:
     model = decoder(config)
-    other = GPTNeoXForCausalLM(GPTNeoXConfig(**hugging_face_config(config, vocab_size=VOCABULARY, bos=1, eos=2, pad=3)))
+    other = GPTNeoXForCausalLM(
+        GPTNeoXConfig(**hugging_face_config(config, vocab_size=VOCABULARY, bos=1, eos=2, pad=3))
+    )
     missing, unexpected = other.load_state_dict(to_hugging_face(model), strict=False)
     assert unexpected == []
     # The output embedding, which transformers 5 calls lm_head and ties to the input's.
@@ -55,11 +63,11 @@ def test_initialisation_follows_line_s_formula_and_the_seed() -> None:
     model = Decoder(config, 1000)
     model.initialize(0)
     std = (2 / (5 * 256)) ** 0.5
-    block = model.layers["3"]
+    weights = dict(model.named_parameters())
     assert model.embedding.weight.std().item() == pytest.approx(std, rel=0.02)
-    assert block.mlp.up.weight.std().item() == pytest.approx(std, rel=0.02)
-    assert block.mlp.down.weight.std().item() == pytest.approx(std / 4, rel=0.02)
-    assert block.attention.output.weight.std().item() == pytest.approx(std / 4, rel=0.02)
+    assert weights["layers.3.mlp.up.weight"].std().item() == pytest.approx(std, rel=0.02)
+    assert weights["layers.3.mlp.down.weight"].std().item() == pytest.approx(std / 4, rel=0.02)
+    assert weights["layers.3.attention.output.weight"].std().item() == pytest.approx(std / 4, rel=0.02)
     other = Decoder(config, 1000)
     other.initialize(0)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))

@@ -50,7 +50,9 @@ def test_the_card_states_license_data_training_and_scores(finished_run: Path) ->
 
 
 def test_the_same_seed_writes_the_same_text(finished_run: Path) -> None:
-    texts = [generate(finished_run / "release", ["昨日、"], seed=seed, max_new_tokens=20) for seed in (0, 0, 1)]
+    texts = [
+        generate(finished_run / "release", ["昨日、"], seed=seed, max_new_tokens=20) for seed in (0, 0, 1)
+    ]
     assert texts[0] == texts[1] != texts[2]
 
 

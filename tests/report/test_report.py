@@ -46,7 +46,9 @@ def test_hostile_text_is_shown_and_not_run(
     evil = {"id": EVIL, "url": EVIL, "source": EVIL, "text": EVIL, "signals": signals}
     write_json(corpus / "examples.json", {"source_code": [evil]})
     monkeypatch.setattr(stage, "generate", lambda folder, prompts, **settings: [EVIL for _ in prompts])
-    inputs = {name: finished_run / name for name in ("tokenizer", "tokens", "pretrain", "evaluate", "release")}
+    inputs = {
+        name: finished_run / name for name in ("tokenizer", "tokens", "pretrain", "evaluate", "release")
+    }
     stage.run(
         StageContext(
             recipe=recipe, folder=tmp_path / "out", work=tmp_path / "work", workers=1,

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from conftest import japanese_text
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
+from conftest import japanese_text
 from tsumugu.errors import TsumuguError
 from tsumugu.tokenizer.config import SPECIAL_TOKENS, TokenizerConfig
 from tsumugu.tokenizer.export import FAST, differing_documents, load_sentencepiece

@@ -1,5 +1,6 @@
 """Batches are a pure function of (seed, k), and an epoch reads every window once."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from tsumugu.tokens.split import is_validation
 def stream(*lengths: int) -> TokenStream:
     """Shards of consecutive numbers, so that a token tells its place."""
     ends = np.cumsum([0, *lengths])
-    shards = tuple(np.arange(a, b, dtype=np.uint16) for a, b in zip(ends[:-1], ends[1:], strict=True))
+    shards = tuple(np.arange(a, b, dtype=np.uint16) for a, b in itertools.pairwise(ends))
     return TokenStream(shards=shards, offsets=tuple(np.array([0, len(s)]) for s in shards))
 
 
@@ -53,7 +54,9 @@ def test_reading_crosses_shards() -> None:
 def test_an_epoch_reads_every_window_once_and_the_next_cuts_elsewhere() -> None:
     tokens = stream(333, 334, 333)
     windows = (1000 - 16) // 16
-    rows = np.concatenate([batch(tokens, k, batch_size=1, sequence_length=16, seed=5) for k in range(2 * windows)])
+    rows = np.concatenate(
+        [batch(tokens, k, batch_size=1, sequence_length=16, seed=5) for k in range(2 * windows)]
+    )
     first, second = rows[:windows, 0], rows[windows:, 0]
     assert len(set(first.tolist())) == len(set(second.tolist())) == windows
     assert len({int(start) % 16 for start in first}) == 1

@@ -1,5 +1,6 @@
 """Schedule, optimizer, checkpoints, metrics, and the loop's own promises."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def test_schedule_warms_up_and_decays_to_its_share() -> None:
     assert max(rates) == rates[9] == 0.01
     assert rates[54] == pytest.approx(0.01 * (0.1 + 0.9 * 0.5))
     assert rates[-1] == pytest.approx(0.001)
-    assert all(a > b for a, b in zip(rates[9:], rates[10:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(rates[9:]))
 
 
 def test_only_matrices_decay() -> None:
@@ -85,14 +86,20 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(stopped, data(), config, folder=tmp_path / "stopped", seed=1)
     hook.remove()
-    assert latest_checkpoint(tmp_path / "stopped" / "checkpoints") == tmp_path / "stopped" / "checkpoints" / "step-4"
+    assert (
+        latest_checkpoint(tmp_path / "stopped" / "checkpoints")
+        == tmp_path / "stopped" / "checkpoints" / "step-4"
+    )
 
     resumed = decoder(config)
     train(resumed, data(), config, folder=tmp_path / "stopped", seed=1)
     for name, parameter in whole.named_parameters():
         assert torch.equal(parameter, dict(resumed.named_parameters())[name]), name
     rows = [
-        [(row["step"], row.get("loss"), row.get("validation_loss")) for row in read_metrics(folder / "metrics.jsonl")]
+        [
+            (row["step"], row.get("loss"), row.get("validation_loss"))
+            for row in read_metrics(folder / "metrics.jsonl")
+        ]
         for folder in (tmp_path / "whole", tmp_path / "stopped")
     ]
     assert rows[0] == rows[1]

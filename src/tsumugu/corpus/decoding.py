@@ -12,7 +12,9 @@ import re
 
 from resiliparse.parse.encoding import detect_encoding
 
-_DECLARED = re.compile(rb"""<(?:meta|\?xml)[^>]{0,200}?(?:charset|encoding)\s*=\s*["']?\s*([A-Za-z0-9._:-]+)""", re.I)
+_DECLARED = re.compile(
+    rb"""<(?:meta|\?xml)[^>]{0,200}?(?:charset|encoding)\s*=\s*["']?\s*([A-Za-z0-9._:-]+)""", re.I
+)
 _DECLARATION_BYTES = 4096
 _SNIFFED_BYTES = 65536
 _ISO_2022_JP = re.compile(rb"\x1b\$[@B]")

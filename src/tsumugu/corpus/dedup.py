@@ -33,7 +33,9 @@ def minhash_bands(
     """
     # A fixed seed: signatures of different shards, runs and machines can be compared.
     generator = np.random.Generator(np.random.PCG64(20230814))
-    multipliers = generator.integers(0, 2**63, size=bands * rows, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    multipliers = generator.integers(0, 2**63, size=bands * rows, dtype=np.uint64) * np.uint64(2) + np.uint64(
+        1
+    )
     increments = generator.integers(0, 2**63, size=bands * rows, dtype=np.uint64)
     keys: NDArray[np.uint64] = _minhash(codes, offsets, ngram, multipliers, increments, bands, rows)
     return keys
@@ -42,7 +44,8 @@ def minhash_bands(
 def first_of_equals(keys: NDArray[np.generic]) -> NDArray[np.int64]:
     """For each element, the index of the first one that equals it: `int64 [n]`."""
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    return np.asarray(first[inverse], dtype=np.int64)
+    places: NDArray[np.int64] = np.asarray(first, dtype=np.int64)[inverse]
+    return places
 
 
 def first_of_group(bands: Sequence[NDArray[np.uint64]], documents: int) -> NDArray[np.int64]:

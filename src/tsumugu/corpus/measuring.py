@@ -67,7 +67,9 @@ def measure_shard(task: MeasureTask) -> None:
 
     settings = task.config.dedup
     # Only what passed the rules is compared, so only that pays for signatures.
-    compared = [comparable(text) if reason == PASSED else "" for text, reason in zip(texts, reasons, strict=True)]
+    compared = [
+        comparable(text) if reason == PASSED else "" for text, reason in zip(texts, reasons, strict=True)
+    ]
     lines = [dedup.comparable_lines(text) for text in compared]
     keys = dedup.minhash_bands(
         *signals.code_points([text.replace("\n", "") for text in compared]),

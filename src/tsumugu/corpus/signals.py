@@ -54,7 +54,7 @@ def _class_table() -> NDArray[np.uint8]:
     ]
     for kind, first, last in ranges:
         table[first : last + 1] = kind
-    for mark in "{}[]<>=;_\\|#$%&*+@^~/\"`":
+    for mark in '{}[]<>=;_\\|#$%&*+@^~/"`':
         table[ord(mark)] = CODE_MARK
     for mark in "。！？｡":
         table[ord(mark)] = SENTENCE_END

@@ -1,8 +1,8 @@
 """Pages to documents: measure every shard, compare all documents, write what stays and why.
 
-    read -> extract -> transform -> signals -> rules      one task per shard, in parallel
-    exact, near and contained duplicates                  once, on keys
-    documents, decisions, quarantine                      one task per shard, in parallel
+read -> extract -> transform -> signals -> rules      one task per shard, in parallel
+exact, near and contained duplicates                  once, on keys
+documents, decisions, quarantine                      one task per shard, in parallel
 """
 
 import shutil

@@ -5,7 +5,7 @@ compared with each other. The other three are what a run keeps; `docs/run-folder
 them for other tools.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def band_column(band: int) -> str:
     return f"band_{band:03d}"
 
 
-def write_table(path: Path, columns: dict[str, Sequence[Any]], schema: pa.Schema) -> None:
+def write_table(path: Path, columns: Mapping[str, Any], schema: pa.Schema) -> None:
     """Write `columns` as zstd-compressed Parquet, atomically; the same bytes for the same rows."""
     table = pa.Table.from_pydict(columns, schema=schema)
     with write_aside(path) as aside:

@@ -10,11 +10,15 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-_INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\ufeff\ufffe\uffff]")
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\ufeff\ufffe\uffff]"
+)
 _SPACES_AT_LINE_END = re.compile(r"[^\S\n]+$", re.MULTILINE)
 _TABS = re.compile(r"[ ]*\t[\t ]*")
 _EMPTY_LINES = re.compile(r"\n{3,}")
-_EMAIL = re.compile(r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9-])")
+_EMAIL = re.compile(
+    r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9-])"
+)
 # Japanese numbers: 03-1234-5678, 090-1234-5678, 0120-123-456, (03) 1234-5678, +81-3-1234-5678.
 _PHONE = re.compile(
     r"(?<![0-9A-Za-z.+-])(?:\+81[- ]?[1-9]\d{0,3}|\(?0[1-9]\d{0,3}\)?)[- ]\d{1,4}-\d{3,4}(?![0-9A-Za-z-])"

@@ -20,7 +20,12 @@ _MOST_NEW_TOKENS = 256
 
 
 def run_tasks(
-    model: Decoder, processor: spm.SentencePieceProcessor, tasks: Sequence[str], *, length: int, batch_size: int
+    model: Decoder,
+    processor: spm.SentencePieceProcessor,
+    tasks: Sequence[str],
+    *,
+    length: int,
+    batch_size: int,
 ) -> dict[str, dict[str, Any]]:
     """Accuracy and standard error of every task, zero-shot, by task name.
 
@@ -62,7 +67,9 @@ def _binomial_stderr(accuracy: float, questions: int) -> float:
     return float(np.sqrt(accuracy * (1 - accuracy) / (questions - 1)))
 
 
-def _language_model(model: Decoder, processor: spm.SentencePieceProcessor, *, length: int, batch_size: int) -> Any:
+def _language_model(
+    model: Decoder, processor: spm.SentencePieceProcessor, *, length: int, batch_size: int
+) -> Any:
     """An instance of the harness's `LM`; made here, since the harness is an optional dependency."""
     from lm_eval.api.model import LM
 
@@ -74,18 +81,32 @@ def _language_model(model: Decoder, processor: spm.SentencePieceProcessor, *, le
         def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
             """Log-probability of each continuation after its context."""
             sequences = [_join(processor, *request.args) for request in requests]
-            scored = score(model, sequences, length=length, batch_size=batch_size, description="evaluate: tasks")
+            scored = score(
+                model,
+                sequences,
+                length=length,
+                batch_size=batch_size,
+                description="evaluate: tasks",
+            )
             return [(one.log_probability, one.greedy) for one in scored]
 
         def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
             """Log-probability of each whole text."""
             sequences = [(_ids([bos, *processor.encode(request.args[0])]), 1) for request in requests]
-            scored = score(model, sequences, length=length, batch_size=batch_size, description="evaluate: texts")
+            scored = score(
+                model,
+                sequences,
+                length=length,
+                batch_size=batch_size,
+                description="evaluate: texts",
+            )
             return [one.log_probability for one in scored]
 
         def generate_until(self, requests: list[Any]) -> list[str]:
             """Greedy continuations up to a stop text."""
-            return [_continue(model, processor, *request.args, eos=eos, length=length) for request in requests]
+            return [
+                _continue(model, processor, *request.args, eos=eos, length=length) for request in requests
+            ]
 
     return TsumuguLM()
 
@@ -115,7 +136,9 @@ def _continue(
     prompt = [processor.bos_id(), *processor.encode(context)]
     new: list[int] = []
     text = ""
-    while len(new) < settings.get("max_gen_toks", _MOST_NEW_TOKENS) and not any(stop in text for stop in stops):
+    while len(new) < settings.get("max_gen_toks", _MOST_NEW_TOKENS) and not any(
+        stop in text for stop in stops
+    ):
         seen = torch.tensor([(prompt + new)[-length:]], device=device)
         token = int(model(seen)[0, -1].argmax())
         if token == eos:

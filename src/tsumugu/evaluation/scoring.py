@@ -68,7 +68,11 @@ def score(
         description: for the progress bar.
     """
     device = next(model.parameters()).device
-    every = [w for i, (tokens, first) in enumerate(sequences) for w in windows(i, tokens, first=first, length=length)]
+    every = [
+        w
+        for i, (tokens, first) in enumerate(sequences)
+        for w in windows(i, tokens, first=first, length=length)
+    ]
     every.sort(key=lambda window: -len(window.tokens))
     totals = np.zeros(len(sequences))
     greedy = np.ones(len(sequences), dtype=bool)
@@ -81,7 +85,9 @@ def score(
         # Attention is causal and the padding stands at the end, so it reaches no scored token.
         with autocast(device):
             logits = model(padded[:, :-1])
-        nats = -F.cross_entropy(logits.float().transpose(1, 2), padded[:, 1:], reduction="none").double().cpu()
+        nats = (
+            -F.cross_entropy(logits.float().transpose(1, 2), padded[:, 1:], reduction="none").double().cpu()
+        )
         best = (logits.argmax(-1) == padded[:, 1:]).cpu()
         for row, window in enumerate(group):
             scored = slice(window.first - 1, len(window.tokens) - 1)

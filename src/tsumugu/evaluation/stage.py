@@ -46,7 +46,11 @@ def run(context: StageContext) -> Counts:
         tasks = once(
             "tasks",
             lambda: run_tasks(
-                model, processor, recipe.evaluate.tasks, length=length, batch_size=recipe.evaluate.batch_size
+                model,
+                processor,
+                recipe.evaluate.tasks,
+                length=length,
+                batch_size=recipe.evaluate.batch_size,
             ),
         )
     scores = {

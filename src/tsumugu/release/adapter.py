@@ -45,7 +45,9 @@ def hugging_face_name(name: str) -> str:
     return f"gpt_neox.layers.{index}.{_LAYER[part]}.{kind}"
 
 
-def hugging_face_config(config: ModelConfig, *, vocab_size: int, bos: int, eos: int, pad: int) -> dict[str, object]:
+def hugging_face_config(
+    config: ModelConfig, *, vocab_size: int, bos: int, eos: int, pad: int
+) -> dict[str, object]:
     """Arguments of transformers' `GPTNeoXConfig` for this model."""
     return {
         "vocab_size": vocab_size,

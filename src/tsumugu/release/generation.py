@@ -10,7 +10,9 @@ from tsumugu.release.stage import load_released
 
 
 @torch.no_grad()
-def generate(folder: Path, prompts: Sequence[str], *, seed: int, max_new_tokens: int | None = None) -> list[str]:
+def generate(
+    folder: Path, prompts: Sequence[str], *, seed: int, max_new_tokens: int | None = None
+) -> list[str]:
     """The continuation of each prompt (without the prompt); the same seed gives the same text.
 
     Raises:

@@ -59,7 +59,10 @@ def run(context: StageContext) -> Counts:
     card = model_card(recipe, {name: found["counts"] for name, found in manifests.items()}, scores)
     with write_aside(folder / "README.md") as aside:
         aside.write_text(card, encoding="utf-8")
-    return {"largest_logit_difference": difference, "parameters": manifests["pretrain"]["counts"]["parameters"]}
+    return {
+        "largest_logit_difference": difference,
+        "parameters": manifests["pretrain"]["counts"]["parameters"],
+    }
 
 
 def load_released(folder: Path) -> tuple[Any, Any]:

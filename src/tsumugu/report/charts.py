@@ -37,7 +37,11 @@ class Bar:
 
 
 def histogram(
-    kept: NDArray[np.float64], dropped: NDArray[np.float64], *, thresholds: Sequence[float], bins: int = 40
+    kept: NDArray[np.float64],
+    dropped: NDArray[np.float64],
+    *,
+    thresholds: Sequence[float],
+    bins: int = 40,
 ) -> Markup:
     """Kept documents upward, dropped ones downward, and a line at every threshold.
 
@@ -94,7 +98,9 @@ def line_chart(lines: Sequence[Line], *, x_label: str, y_label: str) -> Markup:
         parts.append(f'<text x="{left - 6:.0f}" y="{y + 4:.1f}" text-anchor="end">{value:.2f}</text>')
         x_value = x_high * tick / _TICKS
         x, _ = place(x_value, y_low)
-        parts.append(f'<text x="{x:.1f}" y="{height - bottom + 16:.0f}" text-anchor="middle">{x_value:,.0f}</text>')
+        parts.append(
+            f'<text x="{x:.1f}" y="{height - bottom + 16:.0f}" text-anchor="middle">{x_value:,.0f}</text>'
+        )
     for line in lines:
         points = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in zip(line.x, line.y, strict=True))
         parts.append(f'<polyline class="{escape(line.css)}" points="{points}"/>')
@@ -103,7 +109,9 @@ def line_chart(lines: Sequence[Line], *, x_label: str, y_label: str) -> Markup:
         y = 24 + 18 * index
         parts.append(f'<polyline class="{escape(line.css)}" points="{x},{y - 4} {x + 24},{y - 4}"/>')
         parts.append(f'<text x="{x + 30}" y="{y}">{escape(line.label)}</text>')
-    parts.append(f'<text x="{width / 2:.0f}" y="{height - 4:.0f}" text-anchor="middle">{escape(x_label)}</text>')
+    parts.append(
+        f'<text x="{width / 2:.0f}" y="{height - 4:.0f}" text-anchor="middle">{escape(x_label)}</text>'
+    )
     parts.append(f'<text x="{left + 6:.0f}" y="22">{escape(y_label)}</text></svg>')
     return Markup("".join(parts))
 
@@ -116,7 +124,9 @@ def bar_chart(bars: Sequence[Bar], *, high: float, marker: float | None = None, 
     parts = [f'<svg viewBox="0 0 {width:.0f} {tall:.0f}" role="img">']
     for index, bar in enumerate(bars):
         y = index * row + 4
-        parts.append(f'<text x="{left - 8:.0f}" y="{y + 16:.0f}" text-anchor="end">{escape(bar.label)}</text>')
+        parts.append(
+            f'<text x="{left - 8:.0f}" y="{y + 16:.0f}" text-anchor="end">{escape(bar.label)}</text>'
+        )
         parts.append(
             f'<rect class="{escape(bar.css)}" x="{left:.0f}" y="{y:.0f}" '
             f'width="{max(0.0, bar.value) * scale:.1f}" height="{row - 8:.0f}"/>'
@@ -125,7 +135,9 @@ def bar_chart(bars: Sequence[Bar], *, high: float, marker: float | None = None, 
         if bar.low is not None and bar.high is not None:
             end = max(bar.value, bar.high)
             x1, x2, middle = left + bar.low * scale, left + bar.high * scale, y + (row - 8) / 2
-            parts.append(f'<line class="interval" x1="{x1:.1f}" x2="{x2:.1f}" y1="{middle:.1f}" y2="{middle:.1f}"/>')
+            parts.append(
+                f'<line class="interval" x1="{x1:.1f}" x2="{x2:.1f}" y1="{middle:.1f}" y2="{middle:.1f}"/>'
+            )
         parts.append(f'<text x="{left + end * scale + 8:.1f}" y="{y + 16:.0f}">{bar.value:.{digits}f}</text>')
     if marker is not None:
         x = left + marker * scale

@@ -30,7 +30,12 @@ def run(context: StageContext) -> Counts:
         {"prompt": prompt, "continuation": text}
         for prompt, text in zip(
             recipe.report.prompts,
-            generate(inputs["release"], recipe.report.prompts, seed=recipe.seed, max_new_tokens=_SAMPLE_TOKENS),
+            generate(
+                inputs["release"],
+                recipe.report.prompts,
+                seed=recipe.seed,
+                max_new_tokens=_SAMPLE_TOKENS,
+            ),
             strict=True,
         )
     ]
@@ -67,7 +72,7 @@ def funnel(
     explained = {rule.reason: _explain(rule) for rule in config.rules} | {
         "exact_duplicate": "says the same as an earlier document, letter by letter",
         "near_duplicate": "shares most of its character n-grams with an earlier document (MinHash)",
-        "contained": f"at least {config.dedup.contained_share:.0%} of it stands in shorter documents that stay",
+        "contained": f"{config.dedup.contained_share:.0%} or more of it stands in shorter kept documents",
     }
     left = counts["in"] - counts["quarantined"]
     steps = []
@@ -166,7 +171,13 @@ def _training_curve(rows: Sequence[Mapping[str, Any]]) -> Any:
 def _bits_chart(scores: Mapping[str, Any]) -> Any:
     models = scores["perplexity"]["models"]
     bars = [
-        Bar(name, found["bits_per_byte"], *found["bits_per_byte_interval"], css="kept" if name == "model" else "bar")
+        Bar(
+            name,
+            found["bits_per_byte"],
+            low=found["bits_per_byte_interval"][0],
+            high=found["bits_per_byte_interval"][1],
+            css="kept" if name == "model" else "bar",
+        )
         for name, found in models.items()
     ]
     return bar_chart(bars, high=max(bar.high or bar.value for bar in bars))

@@ -37,11 +37,13 @@ def fast_tokenizer(processor: spm.SentencePieceProcessor) -> Tokenizer:
         for index in range(size)
     ]
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=processor.unk_id(), byte_fallback=True))
-    tokenizer.normalizer = normalizers.Replace(" ", _SPACE)  # type: ignore[assignment]
-    tokenizer.decoder = decoders.Sequence(  # type: ignore[assignment]
+    tokenizer.normalizer = normalizers.Replace(" ", _SPACE)
+    tokenizer.decoder = decoders.Sequence(
         [decoders.ByteFallback(), decoders.Replace(_SPACE, " "), decoders.Fuse()]
     )
-    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in SPECIAL_TOKENS])
+    tokenizer.add_special_tokens(
+        [AddedToken(token, normalized=False, special=True) for token in SPECIAL_TOKENS]
+    )
     # A page that shows "</s>" must not end the document: special tokens never come from text.
     tokenizer.encode_special_tokens = True
     return tokenizer

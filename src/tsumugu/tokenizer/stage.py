@@ -12,7 +12,8 @@ from tsumugu.tokens.split import is_validation
 def run(context: StageContext) -> Counts:
     """Write the tokenizer; return figures about how it spells the held-out documents."""
     recipe = context.recipe
-    training, held_out = [], []
+    training: list[str] = []
+    held_out: list[str] = []
     for document in read_documents(context.inputs["corpus"]):
         held = is_validation(document["id"], seed=recipe.seed, fraction=recipe.tokens.validation_fraction)
         (held_out if held else training).append(document["text"])
@@ -32,7 +33,11 @@ def run(context: StageContext) -> Counts:
             f"the fast tokenizer differs from SentencePiece on {len(differing)} of {len(held_out)} held-out "
             f"documents, the first is number {differing[0]}"
         )
-    return {"training_documents": len(training), "held_out_documents": len(held_out), **_spelling(context, held_out)}
+    return {
+        "training_documents": len(training),
+        "held_out_documents": len(held_out),
+        **_spelling(context, held_out),
+    }
 
 
 def _spelling(context: StageContext, texts: list[str]) -> Counts:

@@ -6,6 +6,7 @@ state is one integer, going on after a stop costs nothing, and the number of dev
 changes nothing about the order of the data.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -56,7 +57,7 @@ class TokenStream:
     def each_document(self) -> Iterator[NDArray[np.int64]]:
         """The tokens of every document, in order."""
         for shard, offsets in zip(self.shards, self.offsets, strict=True):
-            for start, end in zip(offsets[:-1], offsets[1:], strict=True):
+            for start, end in itertools.pairwise(offsets):
                 yield shard[start:end].astype(np.int64)
 
 

@@ -20,7 +20,9 @@ _OPTIMIZER = "optimizer.safetensors"
 _STATE = "state.json"
 
 
-def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, step: int, keep: int) -> None:
+def save_checkpoint(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, step: int, keep: int
+) -> None:
     """Write `folder/step-N` and remove all but the newest `keep`."""
     final = folder / f"{_PREFIX}{step}"
     if not final.exists():
@@ -28,7 +30,10 @@ def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
             # A killed process with this one's id may have left a half-written folder.
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir()
-            save_file({name: p.detach().contiguous() for name, p in model.named_parameters()}, aside / _WEIGHTS)
+            save_file(
+                {name: p.detach().contiguous() for name, p in model.named_parameters()},
+                aside / _WEIGHTS,
+            )
             save_file(_optimizer_tensors(model, optimizer), aside / _OPTIMIZER)
             write_json(aside / _STATE, {"step": step})
     for old in _steps(folder)[:-keep]:
