@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q install -c constraints.txt
 
-.PHONY: help demo hour test lint format bench docs clean
+.PHONY: help demo hour test lint format docs clean
 .DEFAULT_GOAL := help
 
 help: ## Show this help

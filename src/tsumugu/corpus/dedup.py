@@ -53,7 +53,8 @@ def first_of_group(bands: Sequence[NDArray[np.uint64]], documents: int) -> NDArr
     parents = np.arange(documents, dtype=np.int64)
     for band in bands:
         _unite(parents, first_of_equals(band))
-    return _roots(parents)
+    roots: NDArray[np.int64] = _roots(parents)
+    return roots
 
 
 def contained_documents(
