@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from tsumugu.files import checksums, read_json, replace_folder, write_aside, write_json, write_text
+from tsumugu.files import (
+    checksums,
+    read_json,
+    remove_leftovers,
+    replace_folder,
+    write_aside,
+    write_json,
+    write_text,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -37,6 +45,15 @@ def test_a_folder_takes_the_place_of_another(tmp_path: Path) -> None:
         (tmp_path / name / name).touch()
     replace_folder(tmp_path / "new", tmp_path / "final")
     assert [p.name for p in tmp_path.rglob("*")] == ["final", "new"]
+
+
+def test_leftovers_of_killed_processes_go(tmp_path: Path) -> None:
+    (tmp_path / "a" / ".b.npy.123.tmp").mkdir(parents=True)
+    write_text(tmp_path / "a" / ".b.npy.123.tmp" / "part", "half")
+    (tmp_path / ".c.124.tmp").touch()
+    write_text(tmp_path / "a" / "kept.npy", "whole")
+    remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "kept.npy"]
 
 
 def test_checksums_name_every_file(tmp_path: Path) -> None:

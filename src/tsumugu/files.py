@@ -50,6 +50,15 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Delete what killed processes were writing below `folder` when they died."""
+    for path in folder.rglob(".*.tmp"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
 def replace_folder(new: Path, final: Path) -> None:
     """Put the folder `new` in the place of `final`, which may exist.
 

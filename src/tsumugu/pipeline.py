@@ -28,7 +28,15 @@ from typing import Any
 import tsumugu
 from tsumugu.corpus.inputs import fingerprint_inputs
 from tsumugu.errors import TsumuguError
-from tsumugu.files import checksums, read_json, replace_folder, write_aside, write_json, write_text
+from tsumugu.files import (
+    checksums,
+    read_json,
+    remove_leftovers,
+    replace_folder,
+    write_aside,
+    write_json,
+    write_text,
+)
 from tsumugu.recipe import Recipe, recipe_text
 
 MANIFEST = "manifest.json"
@@ -182,6 +190,7 @@ def _run_stage(
                 )
             )
             seconds = time.perf_counter() - started
+            remove_leftovers(partial)
             say(f"{stage.name}: done in {seconds:.1f} s")
             manifest = {
                 "stage": stage.name,
