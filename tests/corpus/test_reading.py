@@ -126,3 +126,21 @@ def test_an_input_that_is_absent_or_holds_nothing_is_an_error(tmp_path: Path) ->
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(TsumuguError, match="holds no file"):
         read(tmp_path)
+
+
+def test_a_folder_inside_another_input_belongs_to_the_inner_one(tmp_path: Path) -> None:
+    for name in ("a.html", "inner/b.html", "inner/deep/c.html", "inner/deep/d.html", "innermost/e.html"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("<p>こんにちは</p>", encoding="utf-8")
+    inputs = [
+        Input(path=str(tmp_path / path), source=source, license="CC0-1.0")
+        for path, source in [("", "outer"), ("inner", "inner"), ("inner/deep/d.html", "file")]
+    ]
+    found = [(file.source, file.name) for file in find_files(inputs)]
+    assert found == [
+        ("outer", "a.html"),
+        ("outer", "innermost/e.html"),
+        ("inner", "b.html"),
+        ("inner", "deep/c.html"),
+        ("file", "d.html"),
+    ]

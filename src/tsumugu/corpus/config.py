@@ -26,7 +26,10 @@ SIGNALS: tuple[str, ...] = get_args(SignalName)
 
 
 class Input(Section):
-    """A file, or a folder that is read with all its subfolders."""
+    """A file, or a folder that is read with all its subfolders.
+
+    A folder inside the folder of another input belongs to the inner one alone.
+    """
 
     path: str
     """HTML (.html, .htm, .xhtml) and JSON Lines (.jsonl, .ndjson; also .gz, .bz2, .xz, .zst)."""
@@ -95,4 +98,7 @@ class CorpusConfig(Section):
         sources = [entry.source for entry in self.inputs]
         if len(set(sources)) < len(sources):
             raise ValueError("two inputs have the same source; documents could not be told apart")
+        paths = [entry.path for entry in self.inputs]
+        if len(set(paths)) < len(paths):
+            raise ValueError("two inputs have the same path; every document would come in twice")
         return self

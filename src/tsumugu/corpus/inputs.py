@@ -46,12 +46,16 @@ class Piece:
 def find_files(inputs: Sequence[Input]) -> list[InputFile]:
     """The files of all inputs: inputs in the recipe's order, files by name.
 
+    A file below two inputs belongs to the one whose path is longer, so that a folder can have
+    one source and license, and a folder inside it another.
+
     Raises:
         TsumuguError: an input does not exist, or holds no file that we can read.
     """
     found = []
+    roots = {Path(entry.path).absolute() for entry in inputs}
     for entry in inputs:
-        root = Path(entry.path)
+        root = Path(entry.path).absolute()
         if not root.exists():
             raise TsumuguError(
                 f"corpus.inputs: {entry.path!r} does not exist (paths count from the current folder, "
@@ -63,8 +67,14 @@ def find_files(inputs: Sequence[Input]) -> list[InputFile]:
                 f"corpus.inputs: {entry.path!r} holds no file that can be read; known are "
                 f"{', '.join(HTML_SUFFIXES + JSONL_SUFFIXES)}, the latter also with {', '.join(COMPRESSIONS)}"
             )
-        found += files
+        found += [file for file in files if not _belongs_to_another(file.path, root, roots - {root})]
     return found
+
+
+def _belongs_to_another(path: Path, root: Path, others: set[Path]) -> bool:
+    """Whether one of `others` stands between `root` and `path`."""
+    depth = len(path.parts) - len(root.parts)
+    return not others.isdisjoint([path, *path.parents][:depth])
 
 
 def fingerprint_inputs(inputs: Sequence[Input]) -> list[tuple[str, str, int, int]]:

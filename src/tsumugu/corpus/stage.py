@@ -94,7 +94,7 @@ def write_shard(task: WriteTask) -> None:
         {
             "id": table["id"].to_pylist() + quarantined,
             "kept": kept + [False] * lost,
-            "reason": [*task.reasons, *["quarantined"] * lost],
+            "reason": [*(reason or None for reason in task.reasons), *["quarantined"] * lost],
             **{name: table[name].to_pylist() + [None] * lost for name in SIGNALS},
         },
         DECISIONS,
@@ -109,7 +109,8 @@ def _count(folder: Path, written: list[WriteTask]) -> Counts:
     for task in written:
         # Counted where it was read, not where it was written.
         came_in += pq.read_metadata(task.measured).num_rows + pq.read_metadata(task.quarantined).num_rows
-        reasons.update(pq.read_table(task.output, columns=["reason"])["reason"].to_pylist())
+        decided = pq.read_table(task.output, columns=["reason"])["reason"]
+        reasons.update(decided.drop_null().to_pylist())
         quarantined += pq.read_metadata(folder / "quarantine" / task.name).num_rows
         kept = pq.read_table(folder / "documents" / task.name, columns=["text", "source"])
         documents += kept.num_rows
@@ -122,9 +123,7 @@ def _count(folder: Path, written: list[WriteTask]) -> Counts:
         for source in kept["source"].to_pylist():
             sources[source]["kept"] += 1
 
-    dropped = {
-        reason: number for reason, number in sorted(reasons.items()) if reason not in (PASSED, "quarantined")
-    }
+    dropped = {reason: number for reason, number in sorted(reasons.items()) if reason != "quarantined"}
     counts: dict[str, Any] = {
         "in": came_in,
         "kept": documents,

@@ -62,17 +62,20 @@ def histogram(
     for counts, css, sign in ((up, "kept", -1), (down, "dropped", 1)):
         for index, count in enumerate(counts):
             height = math.sqrt(count) / tallest * (half - 4)
+            hint = f"{int(count)} {css}, from {_number(edges[index])}"
             y = half - height if sign < 0 else half
             parts.append(
                 f'<rect class="{css}" x="{index * step:.1f}" y="{y:.1f}" width="{step - 0.6:.1f}" '
-                f'height="{height:.1f}"><title>{int(count)} {css}, from {edges[index]:.3g}</title></rect>'
+                f'height="{height:.1f}"><title>{hint}</title></rect>'
             )
     for threshold in thresholds:
         x = (threshold - low) / (high - low) * width
         parts.append(f'<line class="threshold" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{2 * half:.0f}"/>')
         parts.append(f'<text class="threshold" x="{min(x + 3, width - 40):.1f}" y="10">{threshold:g}</text>')
-    parts.append(f'<text x="0" y="{2 * half + 14:.0f}">{low:.3g}</text>')
-    parts.append(f'<text x="{width:.0f}" y="{2 * half + 14:.0f}" text-anchor="end">{high:.3g}</text></svg>')
+    parts.append(f'<text x="0" y="{2 * half + 14:.0f}">{_number(low)}</text>')
+    parts.append(
+        f'<text x="{width:.0f}" y="{2 * half + 14:.0f}" text-anchor="end">{_number(high)}</text></svg>'
+    )
     return Markup("".join(parts))
 
 
@@ -98,8 +101,9 @@ def line_chart(lines: Sequence[Line], *, x_label: str, y_label: str) -> Markup:
         parts.append(f'<text x="{left - 6:.0f}" y="{y + 4:.1f}" text-anchor="end">{value:.2f}</text>')
         x_value = x_high * tick / _TICKS
         x, _ = place(x_value, y_low)
+        anchor = "end" if tick == _TICKS else "middle"
         parts.append(
-            f'<text x="{x:.1f}" y="{height - bottom + 16:.0f}" text-anchor="middle">{x_value:,.0f}</text>'
+            f'<text x="{x:.1f}" y="{height - bottom + 16:.0f}" text-anchor="{anchor}">{x_value:,.0f}</text>'
         )
     for line in lines:
         points = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in zip(line.x, line.y, strict=True))
@@ -144,3 +148,7 @@ def bar_chart(bars: Sequence[Bar], *, high: float, marker: float | None = None, 
         parts.append(f'<line class="threshold" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{tall:.0f}"/>')
     parts.append("</svg>")
     return Markup("".join(parts))
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

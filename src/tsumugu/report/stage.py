@@ -24,7 +24,6 @@ def run(context: StageContext) -> Counts:
     """Write `report.html` and `samples.json`."""
     recipe, inputs = context.recipe, context.inputs
     counts = {name: read_json(path / MANIFEST)["counts"] for name, path in inputs.items()}
-    seconds = {name: read_json(path / MANIFEST)["seconds"] for name, path in inputs.items()}
     scores = read_json(inputs["evaluate"] / "scores.json")
     samples = [
         {"prompt": prompt, "continuation": text}
@@ -50,7 +49,7 @@ def run(context: StageContext) -> Counts:
     page = environment.get_template("page.html.j2").render(
         name=recipe.name,
         counts=counts,
-        seconds=seconds,
+        licenses={entry.source: entry.license for entry in recipe.corpus.inputs},
         funnel=funnel(recipe.corpus, counts["corpus"], _read_examples(inputs["corpus"], recipe)),
         quarantine=_quarantine(inputs["corpus"]),
         signals=_signal_charts(recipe.corpus, inputs["corpus"]),
@@ -124,7 +123,7 @@ def _signal_charts(config: CorpusConfig, corpus: Path) -> list[dict[str, Any]]:
     """A histogram of every signal that a rule asks for, over all documents that could be read."""
     paths = sorted((corpus / "decisions").glob("*.parquet"))
     table = pq.read_table(paths, columns=["kept", "reason", *SIGNALS])
-    read = np.array(table["reason"].to_pylist()) != "quarantined"
+    read = np.array([reason != "quarantined" for reason in table["reason"].to_pylist()])
     kept = np.array(table["kept"].to_pylist(), dtype=bool)
     charts = []
     for signal in SIGNALS:
