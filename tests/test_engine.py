@@ -2,6 +2,8 @@
 
 import os
 import signal
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,3 +57,23 @@ def test_a_task_that_always_kills_its_worker_is_named(tmp_path: Path) -> None:
 def test_an_error_in_a_task_is_raised_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot do 0"):
         map_shards(fail, [Note(tmp_path / "0")], workers=1, description="test")
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Wait a second."""
+
+    output: Path
+
+
+def pause(task: Pause) -> None:
+    time.sleep(1)
+    task.output.touch()
+
+
+def test_an_interrupt_ends_after_the_tasks_in_hand(tmp_path: Path) -> None:
+    tasks = [Pause(tmp_path / f"{number}") for number in range(30)]
+    threading.Timer(3.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        map_shards(pause, tasks, workers=2, description="test")
+    assert len(list(tmp_path.iterdir())) < 15

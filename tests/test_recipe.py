@@ -44,7 +44,10 @@ def test_all_mistakes_are_told_at_once_with_file_key_found_and_allowed(recipe_pa
     assert "command line: tokenizer.vocab_sise: unknown key (did you mean 'vocab_size'?)" in told
     assert "allowed here: vocab_size, character_coverage" in told
     assert 'command line: pretrain.steps: Input should be a valid integer; found "many" (text)' in told
-    assert f"{recipe_path}: model: num_attention_heads = 5 does not divide hidden_size = 32" in told
+    assert (
+        f"{recipe_path} with model.num_attention_heads from the command line: model: num_attention_heads = 5 does not divide hidden_size = 32"
+        in told
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,6 +63,13 @@ def test_all_mistakes_are_told_at_once_with_file_key_found_and_allowed(recipe_pa
         ("pretrain.steps=0", "greater than or equal to 1"),
         ("pretrain.optimizer.learning_rate=.nan", "finite number"),
         ("pretrain.optimizer.learning_rate=-1e-3", "greater than 0"),
+        ("tokenizer.vocab_size=2147483648", "less than 2147483648"),
+        ("tokenizer.character_coverage=0.95", "greater than or equal to 0.98"),
+        ("tokenizer.threads=5000", "less than or equal to 1024"),
+        ("report.prompts=[]", "at least 1 item"),
+        ("corpus.inputs.0.path=", "valid string"),
+        ("evaluate.tasks=[foo]", "command line: evaluate.tasks.0"),
+        ("model.num_attention_heads=3", "with model.num_attention_heads from the command line: model:"),
         ("seed=-1", "greater than or equal to 0"),
         ("name=../evil", "match pattern"),
         ("corpus.inputs=[]", "at least 1 item"),

@@ -7,6 +7,7 @@ never done again, and a worker that is killed costs one task: it is tried again 
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -69,21 +70,24 @@ def _map_group(
         initializer=_end_with_parent,
     ) as pool:
         futures: dict[Future[None], T] = {pool.submit(function, task): task for task in tasks}
-        for future in as_completed(futures):
-            try:
-                future.result()
-            except BrokenProcessPool:
-                unfinished.append(futures[future])
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-            else:
-                bar.update()
+        try:
+            for future in as_completed(futures):
+                try:
+                    future.result()
+                except BrokenProcessPool:
+                    unfinished.append(futures[future])
+                else:
+                    bar.update()
+        except BaseException:
+            # A failed task or Ctrl-C: leaving the block waits for the workers, so let there be no queue.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return [task for task in tasks if task in unfinished and not task.output.exists()]
 
 
 def _end_with_parent() -> None:
-    """Let no worker outlive a parent that was killed."""
+    """Let no worker outlive a parent that was killed, and leave Ctrl-C to the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
 

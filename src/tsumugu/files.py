@@ -30,8 +30,7 @@ def write_aside(path: Path) -> Iterator[Path]:
         _flush_to_disk(aside)
         aside.replace(path)
     finally:
-        if aside.exists():
-            aside.unlink()
+        _remove(aside)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -52,11 +51,8 @@ def read_json(path: Path) -> Any:
 
 def remove_leftovers(folder: Path) -> None:
     """Delete what killed processes were writing below `folder` when they died."""
-    for path in folder.rglob(".*.tmp"):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+    for path in list(folder.rglob(".*.tmp")):
+        _remove(path)
 
 
 def replace_folder(new: Path, final: Path) -> None:
@@ -84,6 +80,13 @@ def checksums(folder: Path) -> dict[str, dict[str, Any]]:
         name = path.relative_to(folder).as_posix()
         found[name] = {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
     return found
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _flush_to_disk(path: Path) -> None:

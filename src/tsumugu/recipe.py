@@ -169,7 +169,7 @@ def _explain(error: ValidationError, *, path: Path, overridden: Sequence[str]) -
     lines = []
     for item in error.errors(include_url=False):
         key = ".".join(str(part) for part in item["loc"]) or "(recipe)"
-        origin = "command line" if key in overridden else str(path)
+        origin = _origin(key, path=path, overridden=overridden)
         kind = item["type"]
         if kind == "extra_forbidden":
             message = _unknown_key(item["loc"])
@@ -184,6 +184,14 @@ def _explain(error: ValidationError, *, path: Path, overridden: Sequence[str]) -
         )
         lines.append(f"{origin}: {key}: {message}{found}")
     return "\n".join(lines)
+
+
+def _origin(key: str, *, path: Path, overridden: Sequence[str]) -> str:
+    """Who is to blame for `key`: the file, or an override of it, of its section, or of a part of it."""
+    if any(f"{key}.".startswith(f"{override}.") for override in overridden):
+        return "command line"
+    parts = [override for override in overridden if override.startswith(f"{key}.")]
+    return f"{path} with {', '.join(parts)} from the command line" if parts else str(path)
 
 
 def _unknown_key(location: tuple[int | str, ...]) -> str:

@@ -57,3 +57,12 @@ def test_a_few_broken_bytes_are_replaced() -> None:
 def test_binary_data_is_refused(raw: bytes) -> None:
     with pytest.raises(Undecodable):
         decode_page(raw)
+
+
+def test_an_escape_of_iso_2022_jp_in_utf_8_is_a_stray_character() -> None:
+    assert decode_page(f"{TEXT}\x1b$B".encode()) == f"{TEXT}\x1b$B"
+
+
+def test_a_codec_that_no_page_is_written_in_is_not_asked() -> None:
+    raw = b"<meta charset=raw_unicode_escape><p>\\ud800 \\u3042\\u3042\\u3042\xff abcdefgh"
+    decode_page(raw).encode()

@@ -1,5 +1,8 @@
 """Main text out of HTML, whatever the HTML."""
 
+import contextlib
+import time
+
 import pytest
 
 from conftest import html_page, japanese_text
@@ -40,3 +43,26 @@ def test_the_page_names_its_own_address() -> None:
     page = '<head><link href="https://example.jp/a?b=1&amp;c=2" rel="canonical"></head>'
     assert canonical_url(page) == "https://example.jp/a?b=1&c=2"
     assert canonical_url("<head></head>") == ""
+
+
+def test_many_closed_elements_are_not_deep() -> None:
+    svg = "<svg>" + "<path d='M0 0'/>" * 2500 + "</svg>"
+    comment = "<!-- " + "<div>" * 2500 + " -->"
+    script = "<script>" + "x = '<div>';" * 2500 + "</script>"
+    for clutter in (svg, comment, script):
+        assert "本文です。" in extract_text(f"<body>{clutter}<p>{'本文です。' * 20}</p></body>")
+
+
+def test_formatting_that_is_left_open_over_many_blocks_is_refused() -> None:
+    bomb = "<p>" + "".join(f"<font color=c{n}>" for n in range(1900)) + "<p>x</p>" * 5000
+    with pytest.raises(TooDeep, match="left open"):
+        extract_text(bomb)
+
+
+def test_hostile_tags_take_linear_time() -> None:
+    began = time.perf_counter()
+    for page in ("<!--" * 200_000, "<link rel=canonical " * 50_000, "<script>" * 100_000, "<" * 1_000_000):
+        canonical_url(page)
+        with contextlib.suppress(TooDeep):
+            extract_text(page)
+    assert time.perf_counter() - began < 20

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import lzma
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,3 +145,31 @@ def test_a_folder_inside_another_input_belongs_to_the_inner_one(tmp_path: Path) 
         ("inner", "deep/c.html"),
         ("file", "d.html"),
     ]
+
+
+def test_a_name_that_is_not_utf_8_is_no_obstacle(tmp_path: Path) -> None:
+    for name in (b"\xff\xfe.jsonl.zst", b"\xff.jsonl"):
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+        path.write_bytes(zstd(lines(3)) if name.endswith(b"zst") else lines(3))
+    found = read(tmp_path)
+    assert len(found) == 6
+    assert all(isinstance(record, Page) for record in found)
+
+
+def test_an_input_that_is_missing_is_an_error_unless_it_is_optional(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(lines(1))
+    there = Input(path=str(tmp_path), source="there", license="CC0-1.0")
+    missing = Input(path=str(tmp_path / "missing"), source="missing", license="CC0-1.0")
+    with pytest.raises(TsumuguError, match="does not exist"):
+        find_files([there, missing])
+    optional = missing.model_copy(update={"optional": True})
+    assert [file.source for file in find_files([there, optional])] == ["there"]
+    with pytest.raises(TsumuguError, match="no input exists"):
+        find_files([optional])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
+def test_a_folder_that_may_not_be_read_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    with pytest.raises(TsumuguError, match="closed cannot be read"):
+        find_files([Input(path=str(tmp_path), source="test", license="CC0-1.0")])

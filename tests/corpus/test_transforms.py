@@ -70,5 +70,8 @@ def test_hostile_text_takes_linear_time() -> None:
         "a.b-" * 50_000,
         "\t" * 200_000 + "x",
         "a@" + "b." * 100_000,
+        " " * 200_000 + "x",
+        "　" * 200_000 + "x",
+        " \t" * 100_000 + "x",
     ):
         transform(text)

@@ -26,6 +26,9 @@ HOSTILE = [
     "あ" * 3000,
     "\u3000全角空白\u3000",
     japanese_text(77),
+    # Sums of scores over a long document, and ties between runs of spaces.
+    "\n".join(japanese_text(number) for number in range(300)),
+    "\n".join(" " * (number % 23) + "×8 " + " " * (number % 7) + "音符 (c  d)" for number in range(3000)),
 ]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json
@@ -178,3 +179,26 @@ def test_the_stage_reports_the_facts_of_the_training(finished_run: Path) -> None
     assert counts["steps"] == 40
     assert counts["tokens"] == 40 * 4 * 64
     assert counts["parameters"] > 0
+
+
+def test_a_kill_between_two_removals_is_made_good_on_the_next_start(tmp_path: Path) -> None:
+    config = settings()
+    model = decoder(config)
+    train(model, data(), config, folder=tmp_path, seed=1)
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    (tmp_path / "checkpoints" / "step-1").mkdir()
+    (tmp_path / "checkpoints" / ".step-0.7.tmp").mkdir()
+    train(model, data(), config, folder=tmp_path, seed=1)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == kept
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(tensors: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise SafetensorError("No space left on device (os error 28)")
+
+    monkeypatch.setattr("tsumugu.training.checkpoint.save_file", full)
+    model = decoder(settings())
+    with pytest.raises(OSError, match="cannot be written: No space left"):
+        save_checkpoint(tmp_path, model, build_optimizer(model, settings().optimizer), step=5, keep=2)
+    assert list(tmp_path.iterdir()) == []

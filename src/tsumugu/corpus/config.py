@@ -31,10 +31,12 @@ class Input(Section):
     A folder inside the folder of another input belongs to the inner one alone.
     """
 
-    path: str
+    path: Annotated[str, Field(min_length=1)]
     """HTML (.html, .htm, .xhtml) and JSON Lines (.jsonl, .ndjson; also .gz, .bz2, .xz, .zst)."""
     source: Annotated[str, Field(min_length=1)]
     """A name for where these pages come from; it stands beside every document."""
+    optional: bool = False
+    """Go on without this input when it does not exist or holds no file that can be read."""
     license: Annotated[str, Field(min_length=1)]
     """The license of these pages, best as an SPDX expression; it stands beside every document."""
 

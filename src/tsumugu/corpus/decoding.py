@@ -15,6 +15,7 @@ from resiliparse.parse.encoding import detect_encoding
 _DECLARED = re.compile(
     rb"""<(?:meta|\?xml)[^>]{0,200}?(?:charset|encoding)\s*=\s*["']?\s*([A-Za-z0-9._:-]+)""", re.I
 )
+_WEB_ENCODING = re.compile(r"(?:cp|iso|euc|shift|koi8|big5|gb|mac|johab|hz|utf|ascii|ptcp)[\w-]*$")
 _DECLARATION_BYTES = 4096
 _SNIFFED_BYTES = 65536
 _ISO_2022_JP = re.compile(rb"\x1b\$[@B]")
@@ -48,7 +49,8 @@ def decode_page(raw: bytes) -> str:
     head = raw[:_SNIFFED_BYTES]
     if len(head) - len(head.translate(None, _CONTROL_BYTES)) > _MOST_CONTROLS * len(head):
         raise Undecodable("binary data, not a page")
-    if _ISO_2022_JP.search(raw):
+    # ISO-2022-JP is a seven-bit encoding; elsewhere its escape is a stray control character.
+    if raw.isascii() and _ISO_2022_JP.search(raw):
         return _decode_leniently(raw, "iso2022_jp_2004")
     utf8 = _decode_strictly(raw, "utf-8")
     if utf8 is not None:
@@ -68,8 +70,8 @@ def _declared(raw: bytes) -> list[str]:
         name = codecs.lookup(match[1].decode("ascii")).name
     except LookupError:
         return []
-    # Codecs such as "rot13" or "zlib" are no encodings of text; a page may name anything.
-    return [name] if codecs.lookup(name)._is_text_encoding else []
+    # Python knows codecs that no page is written in ("unicode_escape", "rot13"); a page may name any.
+    return [name] if _WEB_ENCODING.match(name) else []
 
 
 def _decode_strictly(raw: bytes, encoding: str) -> str | None:

@@ -13,46 +13,26 @@ from resiliparse.extract.html2text import extract_plain_text
 
 DEEPEST_NESTING = 2000
 """Browsers themselves stop at about 512 (Blink's maximumHTMLParserDOMTreeDepth)."""
+MOST_REPEATED_FORMATTING = 5_000_000
+"""Open formatting elements times tags. A parser opens `<font>` and its like again in every block
+until they are closed, so that a page of 50 kB can ask for gigabytes."""
 
-_TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)")
+_TAG = re.compile(r"<(?:(!--)|(/?)([a-zA-Z][^\s/<>]*)([^<>]*))")
 # Elements without an end tag, and those whose end tag HTML lets people leave out.
 _UNNESTED = frozenset(
     [
-        "area",
-        "base",
-        "br",
-        "col",
-        "embed",
-        "hr",
-        "img",
-        "input",
-        "link",
-        "meta",
-        "param",
-        "source",
-        "track",
-        "wbr",
-        "p",
-        "li",
-        "dt",
-        "dd",
-        "tr",
-        "td",
-        "th",
-        "thead",
-        "tbody",
-        "tfoot",
-        "colgroup",
-        "option",
-        "optgroup",
-        "rt",
-        "rp",
-        "html",
-        "head",
-        "body",
+        *("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source"),
+        *("track", "wbr", "p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "tfoot", "colgroup"),
+        *("option", "html", "head", "body"),
     ]
 )
-_CANONICAL = re.compile(r"<link\b[^>]*\brel\s*=\s*[\"']?canonical\b[^>]*>", re.I)
+_FORMATTING = frozenset(
+    ["a", "b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"]
+)
+_VERBATIM = {name: re.compile(f"</{name}", re.I) for name in ("script", "style", "textarea", "title")}
+_COMMENT_END = re.compile("-->")
+_LINK = re.compile(r"<link\b[^<>]*>", re.I)
+_CANONICAL = re.compile(r"\brel\s*=\s*[\"']?canonical\b", re.I)
 _HREF = re.compile(r"\bhref\s*=\s*[\"']?([^\"'\s>]+)", re.I)
 _HEAD_CHARACTERS = 20_000
 
@@ -67,28 +47,48 @@ def extract_text(html: str) -> str:
     Raises:
         TooDeep: elements are nested more than `DEEPEST_NESTING` deep.
     """
-    depth = _nesting(html)
-    if depth > DEEPEST_NESTING:
-        raise TooDeep(f"elements are nested more than {DEEPEST_NESTING} deep")
+    _refuse_bombs(html)
     text: str = extract_plain_text(html, main_content=True, alt_texts=False, preserve_formatting=True)
     return text
 
 
 def canonical_url(html: str) -> str:
     """The address that the page gives itself, or an empty string."""
-    link = _CANONICAL.search(html, 0, _HEAD_CHARACTERS)
-    href = _HREF.search(link[0]) if link else None
-    return unescape(href[1]) if href else ""
+    for link in _LINK.finditer(html, 0, _HEAD_CHARACTERS):
+        if _CANONICAL.search(link[0]):
+            href = _HREF.search(link[0])
+            return unescape(href[1]) if href else ""
+    return ""
 
 
-def _nesting(html: str) -> int:
-    """An upper bound on how deep elements are nested; exact counting only where it may matter."""
+def _refuse_bombs(html: str) -> None:
+    """Raise `TooDeep` if building the page's tree would take time or memory out of all proportion."""
     if html.count("<") <= DEEPEST_NESTING:
-        return 0
-    depth = deepest = 0
-    for closing, name in _TAG.findall(html):
-        if name.lower() in _UNNESTED:
+        return
+    depth = formatting = tags = repeated = position = 0
+    while tag := _TAG.search(html, position):
+        comment, closing, name, rest = tag.groups()
+        position = tag.end()
+        if comment:
+            position = _end(_COMMENT_END, html, position)
             continue
-        depth = max(0, depth - 1) if closing else depth + 1
-        deepest = max(deepest, depth)
-    return deepest
+        name = name.lower()
+        tags += 1
+        step = -1 if closing else 1
+        if name in _FORMATTING:
+            formatting = max(0, formatting + step)
+        elif name in _VERBATIM and not closing:
+            position = _end(_VERBATIM[name], html, position)
+        elif name not in _UNNESTED and not rest.endswith("/"):
+            depth = max(0, depth + step)
+        repeated += formatting
+        if max(depth, formatting) > DEEPEST_NESTING:
+            raise TooDeep(f"elements are nested more than {DEEPEST_NESTING} deep")
+        if repeated > MOST_REPEATED_FORMATTING:
+            raise TooDeep("formatting elements are left open over too many tags")
+
+
+def _end(pattern: re.Pattern[str], html: str, position: int) -> int:
+    """Where `pattern` begins at or after `position`; the end of the page if it does not."""
+    found = pattern.search(html, position)
+    return found.start() if found else len(html)

@@ -4,11 +4,12 @@ A shard is a list of pieces: whole HTML files, whole compressed JSON Lines files
 bytes of a plain one. The division depends on the files alone, not on the number of workers.
 """
 
+import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Never
 
 from tsumugu.corpus.config import Input
 from tsumugu.errors import TsumuguError
@@ -57,17 +58,25 @@ def find_files(inputs: Sequence[Input]) -> list[InputFile]:
     for entry in inputs:
         root = Path(entry.path).absolute()
         if not root.exists():
+            if entry.optional:
+                continue
             raise TsumuguError(
                 f"corpus.inputs: {entry.path!r} does not exist (paths count from the current folder, "
                 f"{Path.cwd()}). The demo's pages are fetched with `make data/demo/pages`."
             )
         files = sorted(_files_of(entry, root), key=lambda file: file.name)
-        if not files:
+        if not files and not entry.optional:
             raise TsumuguError(
                 f"corpus.inputs: {entry.path!r} holds no file that can be read; known are "
                 f"{', '.join(HTML_SUFFIXES + JSONL_SUFFIXES)}, the latter also with {', '.join(COMPRESSIONS)}"
             )
         found += [file for file in files if not _belongs_to_another(file.path, root, roots - {root})]
+    if not found:
+        paths = ", ".join(repr(entry.path) for entry in inputs)
+        raise TsumuguError(
+            f"corpus.inputs: no input exists and holds a file that can be read: {paths}. "
+            f"The demo's pages are fetched with `make data/demo/pages`."
+        )
     return found
 
 
@@ -100,7 +109,7 @@ def plan_shards(files: Sequence[InputFile], *, shard_bytes: int) -> list[tuple[P
 
 
 def _files_of(entry: Input, root: Path) -> Iterator[InputFile]:
-    paths = [root] if root.is_file() else root.rglob("*")
+    paths = [root] if root.is_file() else _walk(root)
     for path in paths:
         kind = _kind(path.name)
         if kind is None:
@@ -123,6 +132,17 @@ def _files_of(entry: Input, root: Path) -> Iterator[InputFile]:
             bytes=status.st_size,
             modified_ns=status.st_mtime_ns,
         )
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """Everything in `root` and its subfolders; a folder that may not be read is an error, not nothing."""
+
+    def stop(error: OSError) -> Never:
+        raise TsumuguError(f"corpus.inputs: {error.filename} cannot be read: {error.strerror}") from error
+
+    for folder, _, names in os.walk(root, onerror=stop):
+        for name in names:
+            yield Path(folder, name)
 
 
 def _kind(name: str) -> Kind | None:

@@ -78,7 +78,7 @@ def _read_json_lines(piece: Piece, max_line_bytes: int) -> Iterator[Page | Failu
             if offset > 0:
                 # The line that runs into this piece belongs to the piece before.
                 stream.seek(offset - 1)
-                offset += len(stream.readline()) - 1
+                offset += _skip_line(stream) - 1
             while compressed or offset < piece.end:
                 line = stream.readline(max_line_bytes + 1)
                 if not line:
@@ -128,7 +128,9 @@ def _open(file: InputFile, stack: ExitStack) -> BinaryIO:
     if name.endswith(".xz"):
         return cast(BinaryIO, stack.enter_context(lzma.open(file.path, "rb")))
     if name.endswith(".zst"):
-        stream = pa.CompressedInputStream(pa.OSFile(str(file.path)), "zstd")
+        # Not by its name, which Arrow would have to be UTF-8.
+        opened = stack.enter_context(file.path.open("rb"))
+        stream = pa.CompressedInputStream(pa.PythonFile(opened), "zstd")
         return stack.enter_context(io.BufferedReader(stream))
     return stack.enter_context(file.path.open("rb"))
 

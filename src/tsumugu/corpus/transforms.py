@@ -13,8 +13,8 @@ from dataclasses import dataclass
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\ufeff\ufffe\uffff]"
 )
-_SPACES_AT_LINE_END = re.compile(r"[^\S\n]+$", re.MULTILINE)
-_TABS = re.compile(r"[ ]*\t[\t ]*")
+_SPACES_AT_LINE_END = re.compile(r"(?<![^\S\n])[^\S\n]+$", re.MULTILINE)
+_TABS = re.compile(r"(?<! ) *\t[\t ]*")
 _EMPTY_LINES = re.compile(r"\n{3,}")
 _EMAIL = re.compile(
     r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9-])"

@@ -85,10 +85,11 @@ def score(
         # Attention is causal and the padding stands at the end, so it reaches no scored token.
         with autocast(device):
             logits = model(padded[:, :-1])
-        nats = (
-            -F.cross_entropy(logits.float().transpose(1, 2), padded[:, 1:], reduction="none").double().cpu()
-        )
-        best = (logits.argmax(-1) == padded[:, 1:]).cpu()
+        targets = padded[:, 1:]
+        # Two dimensions: the deterministic kernels of a GPU know no others.
+        losses = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
+        nats = -losses.view(targets.shape).double().cpu()
+        best = (logits.argmax(-1) == targets).cpu()
         for row, window in enumerate(group):
             scored = slice(window.first - 1, len(window.tokens) - 1)
             totals[window.owner] += float(nats[row, scored].sum())

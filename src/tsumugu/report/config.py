@@ -10,7 +10,7 @@ from tsumugu.section import Section
 class ReportConfig(Section):
     """The page that shows a run."""
 
-    prompts: tuple[Annotated[str, Field(min_length=1)], ...] = (
+    prompts: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)] = (
         "この章では",
         "ファイルを開くには、",
     )

@@ -19,14 +19,14 @@ SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + 1 + BYTE_PIECES + len(REQUIRED_CHARA
 class TokenizerConfig(Section):
     """A SentencePiece unigram model with byte fallback and no pre-tokenizer."""
 
-    vocab_size: Annotated[int, Field(le=2**31)]
-    character_coverage: Annotated[float, Field(gt=0.9, le=1)] = 0.9995
+    vocab_size: Annotated[int, Field(lt=2**31)]
+    character_coverage: Annotated[float, Field(ge=0.98, le=1)] = 0.9995
     """Share of the characters of the text that get a piece of their own (SentencePiece's default
     for Japanese); the others are spelled in bytes."""
     training_characters: Annotated[int, Field(ge=1000)] = 20_000_000
     """Documents are drawn in random order until they hold this many characters."""
     max_piece_characters: Annotated[int, Field(ge=1, le=64)] = 16
-    threads: Annotated[int, Field(ge=1)] = 2
+    threads: Annotated[int, Field(ge=1, le=1024)] = 2
     """Part of the recipe because sums over threads decide the last bits of the scores: the same
     number gives the same model on any machine."""
 

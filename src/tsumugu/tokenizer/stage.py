@@ -29,9 +29,10 @@ def run(context: StageContext) -> Counts:
 
     differing = differing_documents(context.folder, held_out)
     if differing:
-        raise AssertionError(
-            f"the fast tokenizer differs from SentencePiece on {len(differing)} of {len(held_out)} held-out "
-            f"documents, the first is number {differing[0]}"
+        raise TsumuguError(
+            f"tokenizer: the fast tokenizer differs from SentencePiece on {len(differing)} of "
+            f"{len(held_out)} held-out documents, the first is number {differing[0]}. It must not be "
+            f"released; please report it with the recipe."
         )
     return {
         "training_documents": len(training),

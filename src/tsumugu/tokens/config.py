@@ -13,5 +13,3 @@ class TokensConfig(Section):
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.02
     """Share of the documents that are held out: the tokenizer, the model and the n-gram
     baselines never train on them."""
-    shard_tokens: Annotated[int, Field(ge=1024)] = 100_000_000
-    """Tokens in one shard file."""

@@ -5,14 +5,16 @@ rate and the random numbers are functions of the step, so there is nothing else 
 checkpoint appears whole or not at all, and no file in it can run code when it is loaded.
 """
 
+import os
 import shutil
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tsumugu.files import read_json, write_aside, write_json
+from tsumugu.files import read_json, remove_leftovers, write_aside, write_json
 
 _PREFIX = "step-"
 _WEIGHTS = "model.safetensors"
@@ -30,16 +32,28 @@ def save_checkpoint(
             # A killed process with this one's id may have left a half-written folder.
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir()
-            save_file(
-                {name: p.detach().contiguous() for name, p in model.named_parameters()},
-                aside / _WEIGHTS,
-            )
-            save_file(_optimizer_tensors(model, optimizer), aside / _OPTIMIZER)
+            weights = {name: p.detach().contiguous() for name, p in model.named_parameters()}
+            _save(weights, aside / _WEIGHTS)
+            _save(_optimizer_tensors(model, optimizer), aside / _OPTIMIZER)
             write_json(aside / _STATE, {"step": step})
+    remove_old_checkpoints(folder, keep=keep)
+
+
+def remove_old_checkpoints(folder: Path, *, keep: int) -> None:
+    """Leave the newest `keep` checkpoints, and nothing of those that a kill interrupted."""
     for old in _steps(folder)[:-keep]:
-        shutil.rmtree(folder / f"{_PREFIX}{old}")
-    for leftover in folder.glob(f".{_PREFIX}*.tmp"):
-        shutil.rmtree(leftover)
+        # Renamed first: a kill in the middle must not leave half of a checkpoint under its name.
+        path = folder / f"{_PREFIX}{old}"
+        path.rename(folder / f".{path.name}.{os.getpid()}.tmp")
+    remove_leftovers(folder)
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        # A full disk, most of the time; the library's own error has lost the system's number.
+        raise OSError(f"{path}: the checkpoint cannot be written: {error}") from error
 
 
 def latest_checkpoint(folder: Path) -> Path | None:

@@ -20,7 +20,12 @@ from tqdm import tqdm
 from tsumugu.errors import TsumuguError
 from tsumugu.model.decoder import Decoder
 from tsumugu.tokens.loader import TokenStream, batch
-from tsumugu.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from tsumugu.training.checkpoint import (
+    latest_checkpoint,
+    load_checkpoint,
+    remove_old_checkpoints,
+    save_checkpoint,
+)
 from tsumugu.training.config import PretrainConfig
 from tsumugu.training.device import autocast
 from tsumugu.training.metrics import MetricsLog
@@ -45,6 +50,7 @@ def train(model: Decoder, data: Data, config: PretrainConfig, *, folder: Path, s
     optimizer = build_optimizer(model, config.optimizer)
     checkpoints = folder / "checkpoints"
     start = 0
+    remove_old_checkpoints(checkpoints, keep=config.keep_checkpoints)
     if found := latest_checkpoint(checkpoints):
         start = load_checkpoint(found, model, optimizer)
     log = MetricsLog(folder / "metrics.jsonl", last_step=start)
