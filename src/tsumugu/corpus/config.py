@@ -1,29 +1,17 @@
 """The `corpus` section of a recipe: what comes in, and the rules that decide what stays."""
 
+import json
+from functools import cache
+from importlib.resources import files
 from typing import Annotated, Literal, get_args
 
+import yaml
 from pydantic import Field, model_validator
 
+from tsumugu.corpus.signal_names import SIGNALS, SignalName
 from tsumugu.section import Section
 
-SignalName = Literal[
-    "characters",
-    "japanese_share",
-    "hiragana_share",
-    "katakana_share",
-    "source_code_share",
-    "sentence_end_share",
-    "short_line_share",
-    "duplicate_line_share",
-    "repeated_5gram_share",
-    "foreign_paragraphs",
-    "masked_emails",
-    "masked_phone_numbers",
-]
-"""Everything that is measured on a document; `signals.py` says how."""
-
-SIGNALS: tuple[str, ...] = get_args(SignalName)
-
+__all__ = ["SIGNALS", "CorpusConfig", "DedupConfig", "Input", "Profile", "Rule", "SignalName"]
 
 class Input(Section):
     """A file, or a folder that is read with all its subfolders.
@@ -42,7 +30,10 @@ class Input(Section):
 
 
 class Rule(Section):
-    """A threshold on a signal: a document that fails it is dropped for `reason`."""
+    """A threshold on a signal: a document that fails it is dropped for `reason`.
+
+    A signal without a value (the share of an empty text, a signal that was not measured) passes.
+    """
 
     reason: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     signal: SignalName
@@ -50,16 +41,42 @@ class Rule(Section):
     """Documents with a smaller signal are dropped."""
     at_most: float | None = None
     """Documents with a larger signal are dropped."""
+    above: float | None = None
+    """Documents with this signal or a smaller one are dropped."""
+    below: float | None = None
+    """Documents with this signal or a larger one are dropped."""
 
     @model_validator(mode="after")
     def _has_a_threshold(self) -> "Rule":
-        if self.at_least is None and self.at_most is None:
-            raise ValueError("a rule needs at_least, at_most, or both")
-        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
-            raise ValueError(f"at_least {self.at_least} is above at_most {self.at_most}: nothing passes")
+        lows = [bound for bound in (self.at_least, self.above) if bound is not None]
+        highs = [bound for bound in (self.at_most, self.below) if bound is not None]
+        if not lows and not highs:
+            raise ValueError("a rule needs a threshold: at_least, at_most, above or below")
+        if lows and highs and max(lows) > min(highs):
+            raise ValueError(f"nothing passes: the signal would have to be {max(lows)} and {min(highs)} at once")
         if self.reason in RESERVED_REASONS:
             raise ValueError(f"{self.reason!r} is the name of a reason that the corpus stage itself gives")
         return self
+
+
+class Profile(Section):
+    """A named set of transforms and rules, in `corpus/profiles/NAME.yaml`."""
+
+    source: Annotated[str, Field(min_length=1)]
+    """Where the thresholds come from."""
+    transforms: tuple[str, ...]
+    rules: tuple[Rule, ...]
+
+
+ProfileName = Literal["web-ja", "hojichar", "llm-jp-v1", "swallow-v1"]
+PROFILES: tuple[ProfileName, ...] = get_args(ProfileName)
+
+
+@cache
+def load_profile(name: ProfileName) -> Profile:
+    """A profile that ships with Tsumugu."""
+    text = files("tsumugu.corpus").joinpath("profiles", f"{name}.yaml").read_text(encoding="utf-8")
+    return Profile.model_validate_json(json.dumps(yaml.safe_load(text)))
 
 
 RESERVED_REASONS = ("exact_duplicate", "near_duplicate", "contained", "quarantined")
@@ -88,8 +105,12 @@ class CorpusConfig(Section):
     """A larger page or JSON line is quarantined instead of read."""
     shard_bytes: Annotated[int, Field(ge=1)] = 16 * 2**20
     """Input bytes that form one unit of work."""
+    profile: ProfileName | None = "web-ja"
+    """The transforms and rules to begin with; null begins with none."""
     rules: tuple[Rule, ...] = ()
-    """Asked in order; the first that fails is the reason."""
+    """Rules beside the profile's; one with the same reason takes the place of the profile's."""
+    without: tuple[str, ...] = ()
+    """Reasons whose rules are left out of the profile."""
     dedup: DedupConfig = DedupConfig()
 
     @model_validator(mode="after")
@@ -104,3 +125,11 @@ class CorpusConfig(Section):
         if len(set(paths)) < len(paths):
             raise ValueError("two inputs have the same path; every document would come in twice")
         return self
+
+    @property
+    def effective_rules(self) -> tuple[Rule, ...]:
+        """The profile's rules and the recipe's, in the order in which they are asked."""
+        own = {rule.reason: rule for rule in self.rules}
+        inherited = load_profile(self.profile).rules if self.profile else ()
+        kept = [own.pop(rule.reason, rule) for rule in inherited if rule.reason not in self.without]
+        return (*kept, *own.values())

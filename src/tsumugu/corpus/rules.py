@@ -29,10 +29,14 @@ def apply_rules(rules: Sequence[Rule], signals: Mapping[str, NDArray[Any]], docu
 
 
 def failing(rule: Rule, column: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which values of `column` do not pass `rule`."""
+    """Which values of `column` do not pass `rule`; NaN, which is no value, passes."""
     fails = np.zeros(len(column), dtype=bool)
     if rule.at_least is not None:
         fails |= column < rule.at_least
     if rule.at_most is not None:
         fails |= column > rule.at_most
+    if rule.above is not None:
+        fails |= column <= rule.above
+    if rule.below is not None:
+        fails |= column >= rule.below
     return fails

@@ -1,0 +1,89 @@
+"""The names of all signals, without the machinery that measures them.
+
+A recipe is checked before anything heavy is imported, so the names stand here once more; a test
+holds them equal to what `signals` and the other measuring parts give.
+"""
+
+from typing import Literal, get_args
+
+SignalName = Literal[
+    # signals/characters.py
+    "length",
+    "characters",
+    "japanese_share",
+    "hiragana_share",
+    "katakana_share",
+    "kanji_share",
+    "digit_share",
+    "latin_share",
+    "symbol_share",
+    "emoji_share",
+    "sentence_end_share",
+    "kana_in_first_50",
+    "kuten_share",
+    "longest_run",
+    # signals/lines.py
+    "lines",
+    "short_line_share",
+    "short_line_share_with_empty",
+    "ending_ellipsis_share",
+    "source_code_share",
+    "duplicate_lines_share",
+    "duplicate_line_share",
+    "duplicate_paragraphs_share",
+    "duplicate_paragraph_share",
+    # signals/sentences.py
+    "sentences",
+    "mean_sentence_length",
+    "max_sentence_length",
+    "ellipsis_sentence_share",
+    "duplicate_sentences_share",
+    "duplicate_sentence_share",
+    "swallow_duplicate_paragraphs_share",
+    "swallow_duplicate_paragraph_share",
+    "swallow_letters",
+    "swallow_hiragana_share",
+    "swallow_katakana_share",
+    "swallow_japanese_share",
+    # signals/ngrams.py
+    "repeated_5gram_share",
+    "top_2gram_share",
+    "top_3gram_share",
+    "top_4gram_share",
+    "duplicated_5gram_share",
+    "duplicated_6gram_share",
+    "duplicated_7gram_share",
+    "duplicated_8gram_share",
+    "duplicated_9gram_share",
+    "duplicated_10gram_share",
+    "swallow_top_2gram_share",
+    "swallow_top_3gram_share",
+    "swallow_top_4gram_share",
+    "swallow_duplicated_5gram_share",
+    "swallow_duplicated_6gram_share",
+    "swallow_duplicated_7gram_share",
+    "swallow_duplicated_8gram_share",
+    "swallow_duplicated_9gram_share",
+    "swallow_duplicated_10gram_share",
+    # signals/words.py
+    "adult_ja",
+    "discrimination_ja",
+    "violence_ja",
+    "adult_ja_isolated",
+    "discrimination_ja_isolated",
+    "violence_ja_isolated",
+    "ads",
+    "ng_character_share",
+    "adult_en",
+    # signals/bulletins.py
+    "bbs",
+    # signals/compression.py and signals/language.py: measured when a rule asks for them
+    "compression_ratio",
+    "japanese_probability",
+    # transforms.py
+    "foreign_paragraphs",
+    "masked_emails",
+    "masked_phone_numbers",
+]
+
+SIGNALS: tuple[SignalName, ...] = get_args(SignalName)

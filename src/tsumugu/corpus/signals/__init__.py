@@ -1,0 +1,55 @@
+"""Numbers measured on documents, a batch at a time; nothing here decides anything.
+
+Each module measures a group of signals in one walk over the batch's code points, and its
+docstring defines them. `measure` runs the groups that are wanted.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from tsumugu.corpus.signals import (
+    bulletins,
+    characters,
+    compression,
+    language,
+    lines,
+    ngrams,
+    sentences,
+    words,
+)
+from tsumugu.corpus.signals.batch import Batch, Column, make_batch
+
+__all__ = ["GROUPS", "Batch", "Column", "Group", "make_batch", "measure"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Signals that are measured together."""
+
+    names: tuple[str, ...]
+    measure: Callable[[Batch], dict[str, Column]]
+    on_demand: bool = False
+    """Slow (a few megabytes a second): measured only when a rule asks for it."""
+
+
+GROUPS = (
+    Group(characters.NAMES, characters.measure),
+    Group(lines.NAMES, lines.measure),
+    Group(sentences.NAMES, sentences.measure),
+    Group(ngrams.REPETITION_NAMES, ngrams.measure_repetition),
+    Group(ngrams.NAMES, ngrams.measure),
+    Group(words.NAMES, words.measure),
+    Group(words.ENGLISH_NAMES, words.measure_english),
+    Group(bulletins.NAMES, bulletins.measure),
+    Group(compression.NAMES, compression.measure, on_demand=True),
+    Group(language.NAMES, language.measure, on_demand=True),
+)
+
+
+def measure(batch: Batch, wanted: Collection[str]) -> dict[str, Column]:
+    """The groups that hold any of the `wanted` signals, one column `float64 [texts]` for each name."""
+    columns: dict[str, Column] = {}
+    for group in GROUPS:
+        if not set(group.names).isdisjoint(wanted):
+            columns |= group.measure(batch)
+    return columns

@@ -1,0 +1,40 @@
+"""A batch of texts as one array of code points, which is what the kernels walk over."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Texts, their code points in a row, and where each text begins and ends.
+
+    `codes` is `uint32 [characters]`, `offsets` is `int64 [texts + 1]`.
+    """
+
+    texts: Sequence[str]
+    codes: NDArray[np.uint32]
+    offsets: NDArray[np.int64]
+
+
+def make_batch(texts: Sequence[str]) -> Batch:
+    """Join `texts` and view them as code points."""
+    return Batch(texts, *code_points(texts))
+
+
+def code_points(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """All texts as one array of code points, and the offsets at which each begins and ends.
+
+    Returns:
+        `uint32 [characters]` and `int64 [texts + 1]`.
+    """
+    offsets = np.zeros(len(texts) + 1, dtype=np.int64)
+    np.cumsum([len(text) for text in texts], out=offsets[1:])
+    joined = "".join(texts).encode("utf-32-le")
+    return np.frombuffer(joined, dtype=np.uint32), offsets
+
+
+Column = NDArray[np.float64]
+"""One value for every text of a batch; NaN where a signal has no value."""
