@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tsumugu.corpus.config import Rule
-from tsumugu.corpus.rules import apply_rules
+from tsumugu.corpus.rules import apply_rules, failing
 
 
 def test_the_first_failing_rule_is_the_reason() -> None:
@@ -29,12 +29,26 @@ def test_without_rules_everything_passes() -> None:
     assert apply_rules([], {}, 2) == ["", ""]
 
 
-@pytest.mark.parametrize("bounds", [{}, {"at_least": 2.0, "at_most": 1.0}])
-def test_a_rule_that_decides_nothing_is_refused(bounds: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="at_least"):
-        Rule(
-            reason="r",
-            signal="characters",
-            at_least=bounds.get("at_least"),
-            at_most=bounds.get("at_most"),
-        )
+def test_strict_bounds_drop_their_own_value_and_no_value_passes() -> None:
+    column = np.array([1.0, 2.0, 3.0, np.nan])
+    for bounds, kept in (
+        ({"at_least": 2.0}, [False, True, True, True]),
+        ({"above": 2.0}, [False, False, True, True]),
+        ({"at_most": 2.0}, [True, True, False, True]),
+        ({"below": 2.0}, [True, False, False, True]),
+    ):
+        rule = Rule.model_validate({"reason": "r", "signal": "characters", **bounds})
+        assert (~failing(rule, column)).tolist() == kept
+
+
+@pytest.mark.parametrize(
+    ("bounds", "told"),
+    [
+        ({}, "needs a threshold"),
+        ({"at_least": 2.0, "at_most": 1.0}, "nothing passes"),
+        ({"above": 2.0, "below": 1.0}, "nothing passes"),
+    ],
+)
+def test_a_rule_that_decides_nothing_is_refused(bounds: dict[str, float], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Rule.model_validate({"reason": "r", "signal": "characters", **bounds})

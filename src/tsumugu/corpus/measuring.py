@@ -1,101 +1,119 @@
 """One shard of pages, read, extracted, transformed, measured and judged by the rules.
 
 This is the work that runs in parallel: it depends on nothing but the shard and the settings.
+Documents go through in batches of a few megabytes, so that a shard may be of any size.
 """
 
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import xxhash
 
-from tsumugu.corpus import dedup, signals
-from tsumugu.corpus.config import CorpusConfig
-from tsumugu.corpus.extraction import TooDeep, canonical_url, extract_text
+from tsumugu.corpus import dedup, signals, transforms
+from tsumugu.corpus.composing import load_compose, run_compose, seed_compose
+from tsumugu.corpus.config import SIGNALS, CorpusConfig
+from tsumugu.corpus.extracting import Extracted, extract_pieces
 from tsumugu.corpus.inputs import InputFile, Piece
-from tsumugu.corpus.reading import Failure, Page, read_piece
+from tsumugu.corpus.reading import Failure, Skipped
 from tsumugu.corpus.rules import PASSED, apply_rules
-from tsumugu.corpus.tables import QUARANTINE, band_column, measured_schema, write_table
-from tsumugu.corpus.transforms import Transformed, comparable, transform
+from tsumugu.corpus.tables import QUARANTINE, measured_schema, table_writer
+from tsumugu.files import write_json
+
+_BATCH_CHARACTERS = 4_000_000
 
 
 @dataclass(frozen=True)
 class MeasureTask:
-    """One shard's input and its two output files; the quarantine is written first."""
+    """One shard's input and its output files; the measured documents are written last."""
 
     pieces: tuple[Piece, ...]
     config: CorpusConfig
     output: Path
     quarantine: Path
+    facts: Path
+    """JSON: records that are no documents, and the statistics of a HojiChar Compose."""
+
+
+@dataclass
+class _Batch:
+    documents: list[Extracted] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
 
 
 def measure_shard(task: MeasureTask) -> None:
     """Write the measured documents and the quarantined records of one shard."""
-    pages: list[Page] = []
-    results: list[Transformed] = []
-    failures: list[Failure] = []
-    for piece in task.pieces:
-        for record in read_piece(piece, max_page_bytes=task.config.max_page_bytes):
-            if isinstance(record, Failure):
-                failures.append(record)
-                continue
-            try:
-                text = extract_text(record.text) if record.is_html else record.text
-            except TooDeep as error:
-                failures.append(Failure(record.file, record.offset, str(error)))
-                continue
-            if record.is_html:
-                url = canonical_url(record.text)
-                record = Page(record.file, record.offset, "", url, is_html=True)
-            pages.append(record)
-            results.append(transform(text))
+    config = task.config
+    compose = load_compose(config.hojichar) if config.hojichar else None
+    if compose:
+        seed_compose(compose, task.output.stem)
+    skipped: dict[str, int] = {}
+    with (
+        table_writer(task.quarantine, QUARANTINE) as write_failures,
+        table_writer(task.output, measured_schema(config.dedup)) as write_documents,
+    ):
+        for batch in _batches(task, skipped):
+            write_failures(_failure_columns(batch.failures))
+            write_documents(_measured_columns(batch.documents, config, compose))
+        statistics = compose.get_total_statistics_map() if compose else []
+        write_json(task.facts, {"skipped": skipped, "hojichar": statistics})
 
-    quarantine = {
+
+def record_id(file: InputFile, offset: int) -> str:
+    """A record's identity: where it came from, not what it says."""
+    return xxhash.xxh3_128_hexdigest(f"{file.source}\0{file.name}\0{offset}".encode())
+
+
+def _batches(task: MeasureTask, skipped: dict[str, int]) -> Iterator[_Batch]:
+    batch, characters = _Batch(), 0
+    for record in extract_pieces(task.pieces, task.config):
+        if isinstance(record, Skipped):
+            skipped[record.why] = skipped.get(record.why, 0) + 1
+        elif isinstance(record, Failure):
+            batch.failures.append(record)
+            characters += 1000
+        else:
+            batch.documents.append(record)
+            characters += len(record.text) + 1000
+        if characters >= _BATCH_CHARACTERS:
+            yield batch
+            batch, characters = _Batch(), 0
+    yield batch
+
+
+def _failure_columns(failures: list[Failure]) -> dict[str, Any]:
+    return {
         "id": [record_id(failure.file, failure.offset) for failure in failures],
         "source": [failure.file.source for failure in failures],
         "path": [failure.file.name for failure in failures],
         "offset": [failure.offset for failure in failures],
         "error": [failure.error for failure in failures],
     }
-    write_table(task.quarantine, quarantine, QUARANTINE)
 
-    texts = [result.text for result in results]
-    columns = signals.measure(texts)
-    columns["foreign_paragraphs"] = signals.column([result.foreign_paragraphs for result in results])
-    columns["masked_emails"] = signals.column([result.masked_emails for result in results])
-    columns["masked_phone_numbers"] = signals.column([result.masked_phone_numbers for result in results])
-    reasons = apply_rules(task.config.rules, columns, len(texts))
 
-    settings = task.config.dedup
+def _measured_columns(documents: list[Extracted], config: CorpusConfig, compose: Any) -> dict[str, Any]:
+    texts, columns = transforms.apply([one.text for one in documents], config.effective_transforms)
+    reasons = [PASSED] * len(texts)
+    if compose:
+        texts, reasons = run_compose(compose, texts)
+    columns = signals.measure(signals.make_batch(texts), config.measured_signals) | columns
+    for name in {name for one in documents for name in one.signals}:
+        columns[name] = np.array([one.signals.get(name, np.nan) for one in documents], dtype=np.float64)
+    by_rule = apply_rules(config.effective_rules, columns, len(texts))
+    reasons = [earlier or reason for earlier, reason in zip(reasons, by_rule, strict=True)]
     # Only what passed the rules is compared, so only that pays for signatures.
-    compared = [
-        comparable(text) if reason == PASSED else "" for text, reason in zip(texts, reasons, strict=True)
-    ]
-    lines = [dedup.comparable_lines(text) for text in compared]
-    keys = dedup.minhash_bands(
-        *signals.code_points([text.replace("\n", "") for text in compared]),
-        ngram=settings.ngram,
-        bands=settings.bands,
-        rows=settings.rows,
-    )
-    write_table(
-        task.output,
-        {
-            "id": [record_id(page.file, page.offset) for page in pages],
-            "text": texts,
-            "url": [page.url or page.file.name for page in pages],
-            "source": [page.file.source for page in pages],
-            "license": [page.file.license for page in pages],
-            "reason": reasons,
-            **columns,
-            "exact_key": [xxhash.xxh3_128_hexdigest(text.replace("\n", "").encode()) for text in compared],
-            **{band_column(band): keys[band] for band in range(settings.bands)},
-            "line_keys": [[xxhash.xxh3_64_intdigest(line.encode()) for line in block] for block in lines],
-            "line_lengths": [[len(line) for line in block] for block in lines],
-        },
-        measured_schema(settings.bands),
-    )
-
-
-def record_id(file: InputFile, offset: int) -> str:
-    """A record's identity: where it came from, not what it says."""
-    return xxhash.xxh3_128_hexdigest(f"{file.source}\0{file.name}\0{offset}".encode())
+    compared = [text if reason == PASSED else "" for text, reason in zip(texts, reasons, strict=True)]
+    return {
+        "id": [record_id(one.file, one.offset) for one in documents],
+        "text": texts,
+        "url": [one.url or one.file.name for one in documents],
+        "source": [one.file.source for one in documents],
+        "license": [one.file.license for one in documents],
+        "metadata": [json.dumps(one.metadata, ensure_ascii=False, sort_keys=True) for one in documents],
+        "reason": reasons,
+        **{name: columns.get(name, np.full(len(texts), np.nan)) for name in SIGNALS},
+        **dedup.keys(compared, config.dedup),
+    }

@@ -1,107 +1,91 @@
 """Pages to documents: measure every shard, compare all documents, write what stays and why.
 
 read -> extract -> transform -> signals -> rules      one task per shard, in parallel
-exact, near and contained duplicates                  once, on keys
+duplicates, contamination                             on keys, in parallel over bands and shards
 documents, decisions, quarantine                      one task per shard, in parallel
 """
 
 import shutil
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tsumugu.corpus.config import SIGNALS
-from tsumugu.corpus.deciding import decide
+from tsumugu.corpus import dedup
+from tsumugu.corpus.composing import add_statistics
+from tsumugu.corpus.examples import (
+    duplicate_clusters,
+    examples_by_reason,
+    near_thresholds,
+)
 from tsumugu.corpus.inputs import find_files, plan_shards
 from tsumugu.corpus.measuring import MeasureTask, measure_shard
-from tsumugu.corpus.rules import PASSED
-from tsumugu.corpus.tables import DECISIONS, DOCUMENTS, shard_name, write_table
+from tsumugu.corpus.tables import shard_name
+from tsumugu.corpus.writing import QUARANTINED, WriteTask, write_shard
 from tsumugu.engine import map_shards
 from tsumugu.errors import TsumuguError
-from tsumugu.files import write_aside, write_json
+from tsumugu.files import read_json, write_aside, write_json
 from tsumugu.pipeline import Counts, StageContext
 
-EXAMPLES_PER_REASON = 20
-EXAMPLE_CHARACTERS = 1200
+CONTAMINATION = "contamination.json"
 
 
 def run(context: StageContext) -> Counts:
-    """Fill `documents/`, `decisions/`, `quarantine/` and `examples.json`; return the funnel."""
-    config = context.recipe.corpus
+    """Fill `documents/`, `decisions/`, `quarantine/` and the examples; return the funnel."""
+    config, folder, work = context.recipe.corpus, context.folder, context.work
     shards = plan_shards(find_files(config.inputs), shard_bytes=config.shard_bytes)
-    measured = [
+    tasks = [
         MeasureTask(
             pieces=pieces,
             config=config,
-            output=context.work / "measured" / shard_name(index),
-            quarantine=context.work / "quarantine" / shard_name(index),
+            output=work / "measured" / shard_name(index),
+            quarantine=work / "quarantine" / shard_name(index),
+            facts=work / "facts" / f"{index:05d}.json",
         )
         for index, pieces in enumerate(shards)
     ]
-    map_shards(measure_shard, measured, workers=context.workers, description="corpus: measure")
+    map_shards(measure_shard, tasks, workers=context.workers, description="corpus: measure")
 
-    reasons = decide([task.output for task in measured], config.dedup)
+    measured = [task.output for task in tasks]
+    decided = dedup.decide(measured, config=config, work=work / "dedup", workers=context.workers)
     written = [
         WriteTask(
             measured=task.output,
+            decided=decision,
             quarantined=task.quarantine,
-            reasons=tuple(reasons[index]),
-            folder=context.folder,
-            name=shard_name(index),
+            folder=folder,
+            name=task.output.name,
         )
-        for index, task in enumerate(measured)
+        for task, decision in zip(tasks, decided, strict=True)
     ]
     map_shards(write_shard, written, workers=context.workers, description="corpus: write")
-    write_json(context.folder / "examples.json", _examples(written))
-    return _count(context.folder, written)
+
+    write_json(folder / "examples.json", examples_by_reason(measured, decided))
+    write_json(folder / "near_thresholds.json", near_thresholds(measured, config.effective_rules))
+    write_json(folder / "clusters.json", duplicate_clusters(measured, decided))
+    report = work / "dedup" / CONTAMINATION
+    if report.exists():
+        with write_aside(folder / CONTAMINATION) as aside:
+            shutil.copyfile(report, aside)
+    return _count(folder, written) | _facts([task.facts for task in tasks])
 
 
-@dataclass(frozen=True)
-class WriteTask:
-    """One measured shard and the final decisions on its documents."""
-
-    measured: Path
-    quarantined: Path
-    reasons: tuple[str, ...]
-    folder: Path
-    name: str
-
-    @property
-    def output(self) -> Path:
-        """Written last, so that it stands for all three files."""
-        return self.folder / "decisions" / self.name
+def _facts(paths: Sequence[Path]) -> Counts:
+    """What the shards know beside their documents: skipped records, statistics of a Compose."""
+    skipped: Counter[str] = Counter()
+    statistics: list[dict[str, Any]] = []
+    for path in paths:
+        facts = read_json(path)
+        skipped.update(facts["skipped"])
+        statistics = add_statistics(statistics, facts["hojichar"]) if facts["hojichar"] else statistics
+    return {"skipped": dict(sorted(skipped.items())), "hojichar": statistics}
 
 
-def write_shard(task: WriteTask) -> None:
-    """Write one shard's documents, quarantine and decisions."""
-    table = pq.read_table(task.measured, columns=[*DOCUMENTS.names, *SIGNALS])
-    kept = [reason == PASSED for reason in task.reasons]
-    documents = table.select(DOCUMENTS.names).filter(kept)
-    write_table(task.folder / "documents" / task.name, documents.to_pydict(), DOCUMENTS)
-
-    with write_aside(task.folder / "quarantine" / task.name) as aside:
-        shutil.copyfile(task.quarantined, aside)
-
-    # What was quarantined came in too: every document has a row, and only these lack signals.
-    quarantined = pq.read_table(task.quarantined, columns=["id"])["id"].to_pylist()
-    lost = len(quarantined)
-    write_table(
-        task.output,
-        {
-            "id": table["id"].to_pylist() + quarantined,
-            "kept": kept + [False] * lost,
-            "reason": [*(reason or None for reason in task.reasons), *["quarantined"] * lost],
-            **{name: table[name].to_pylist() + [None] * lost for name in SIGNALS},
-        },
-        DECISIONS,
-    )
-
-
-def _count(folder: Path, written: list[WriteTask]) -> Counts:
+def _count(folder: Path, written: Sequence[WriteTask]) -> Counts:
     """Count the files that were written, and insist that nothing was lost on the way."""
     reasons: Counter[str] = Counter()
     sources: dict[str, Counter[str]] = {}
@@ -109,21 +93,20 @@ def _count(folder: Path, written: list[WriteTask]) -> Counts:
     for task in written:
         # Counted where it was read, not where it was written.
         came_in += pq.read_metadata(task.measured).num_rows + pq.read_metadata(task.quarantined).num_rows
-        decided = pq.read_table(task.output, columns=["reason"])["reason"]
-        reasons.update(decided.drop_null().to_pylist())
+        reasons.update(_values(task.output, "reason").drop_null().to_pylist())
         quarantined += pq.read_metadata(folder / "quarantine" / task.name).num_rows
-        kept = pq.read_table(folder / "documents" / task.name, columns=["text", "source"])
-        documents += kept.num_rows
-        characters += pc.sum(pc.utf8_length(kept["text"])).as_py() or 0
-        text_bytes += pc.sum(pc.binary_length(kept["text"])).as_py() or 0
-        incoming = pq.read_table(task.measured, columns=["source"])["source"].to_pylist()
-        incoming += pq.read_table(task.quarantined, columns=["source"])["source"].to_pylist()
-        for source in incoming:
-            sources.setdefault(source, Counter())["in"] += 1
-        for source in kept["source"].to_pylist():
-            sources[source]["kept"] += 1
+        for incoming in (task.measured, task.quarantined):
+            for source, number in _tally(_values(incoming, "source")):
+                sources.setdefault(source, Counter())["in"] += number
+        kept = folder / "documents" / task.name
+        for source, number in _tally(_values(kept, "source")):
+            sources[source]["kept"] += number
+        for batch in pq.ParquetFile(kept).iter_batches(columns=["text"]):
+            documents += len(batch)
+            characters += pc.sum(pc.utf8_length(batch["text"])).as_py() or 0
+            text_bytes += pc.sum(pc.binary_length(batch["text"])).as_py() or 0
 
-    dropped = {reason: number for reason, number in sorted(reasons.items()) if reason != "quarantined"}
+    dropped = {reason: number for reason, number in sorted(reasons.items()) if reason != QUARANTINED}
     counts: dict[str, Any] = {
         "in": came_in,
         "kept": documents,
@@ -144,33 +127,9 @@ def _count(folder: Path, written: list[WriteTask]) -> Counts:
     return counts
 
 
-def _examples(written: list[WriteTask]) -> dict[str, list[dict[str, Any]]]:
-    """For every reason (and for what was kept), some documents: beginning, address, signals.
+def _values(path: Path, column: str) -> pa.ChunkedArray:
+    return pq.read_table(path, columns=[column])[column]
 
-    Ids are hashes, so the documents with the smallest ids are a random but reproducible choice.
-    """
-    found: dict[str, list[dict[str, Any]]] = {}
-    for task in written:
-        ids = pq.read_table(task.measured, columns=["id"])["id"].to_pylist()
-        chosen: dict[int, str] = {}
-        by_reason: dict[str, list[int]] = {}
-        for row, reason in enumerate(task.reasons):
-            by_reason.setdefault(reason, []).append(row)
-        for reason, rows in by_reason.items():
-            for row in sorted(rows, key=lambda row: ids[row])[:EXAMPLES_PER_REASON]:
-                chosen[row] = reason
-        if not chosen:
-            continue
-        table = pq.read_table(task.measured, columns=[*DOCUMENTS.names, *SIGNALS]).take(list(chosen))
-        for row, reason in zip(table.to_pylist(), chosen.values(), strict=True):
-            example = {
-                "id": row["id"],
-                "url": row["url"],
-                "source": row["source"],
-                "text": row["text"][:EXAMPLE_CHARACTERS],
-                "signals": {name: row[name] for name in SIGNALS},
-            }
-            found.setdefault(reason or "kept", []).append(example)
-        for reason, examples in found.items():
-            found[reason] = sorted(examples, key=lambda entry: str(entry["id"]))[:EXAMPLES_PER_REASON]
-    return dict(sorted(found.items()))
+
+def _tally(values: pa.ChunkedArray) -> list[tuple[str, int]]:
+    return [(found["values"], found["counts"]) for found in pc.value_counts(values).to_pylist()]

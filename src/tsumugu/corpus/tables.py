@@ -5,14 +5,16 @@ compared with each other. The other three are what a run keeps; `docs/run-folder
 them for other tools.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tsumugu.corpus.config import SIGNALS
+from tsumugu.corpus import dedup
+from tsumugu.corpus.config import SIGNALS, DedupConfig
 from tsumugu.files import write_aside
 
 _DOCUMENT = [
@@ -21,11 +23,15 @@ _DOCUMENT = [
     ("url", pa.string()),
     ("source", pa.string()),
     ("license", pa.string()),
+    ("metadata", pa.string()),
 ]
 _SIGNALS = [(name, pa.float64()) for name in SIGNALS]
+_DUPLICATES = [("cluster", pa.int64()), ("cluster_size", pa.int64()), ("duplicate_of", pa.string())]
 
 DOCUMENTS = pa.schema(_DOCUMENT)
-DECISIONS = pa.schema([("id", pa.string()), ("kept", pa.bool_()), ("reason", pa.string()), *_SIGNALS])
+DECISIONS = pa.schema(
+    [("id", pa.string()), ("kept", pa.bool_()), ("reason", pa.string()), *_DUPLICATES, *_SIGNALS]
+)
 QUARANTINE = pa.schema(
     [
         ("id", pa.string()),
@@ -37,31 +43,33 @@ QUARANTINE = pa.schema(
 )
 
 
-def measured_schema(bands: int) -> pa.Schema:
+def measured_schema(config: DedupConfig) -> pa.Schema:
     """Columns of one measured shard: the document, its signals, and what duplicates share."""
-    return pa.schema(
-        [
-            *_DOCUMENT,
-            ("reason", pa.string()),
-            *_SIGNALS,
-            ("exact_key", pa.string()),
-            *((band_column(band), pa.uint64()) for band in range(bands)),
-            ("line_keys", pa.list_(pa.uint64())),
-            ("line_lengths", pa.list_(pa.int64())),
-        ]
-    )
+    return pa.schema([*_DOCUMENT, ("reason", pa.string()), *_SIGNALS, *dedup.key_schema(config)])
 
 
-def band_column(band: int) -> str:
-    """The name of a MinHash band's column."""
-    return f"band_{band:03d}"
+@contextmanager
+def table_writer(path: Path, schema: pa.Schema) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Give a function that appends rows (lists or arrays by column) to a Parquet file.
+
+    The file appears, whole, when the block ends well. The same rows in the same portions give the
+    same bytes. NaN is written as null.
+    """
+    with write_aside(path) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as writer:
+
+        def write(columns: Mapping[str, Any]) -> None:
+            arrays = [_array(columns[name], schema.field(name).type) for name in schema.names]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+        yield write
 
 
-def write_table(path: Path, columns: Mapping[str, Any], schema: pa.Schema) -> None:
-    """Write `columns` as zstd-compressed Parquet, atomically; the same bytes for the same rows."""
-    table = pa.Table.from_pydict(columns, schema=schema)
-    with write_aside(path) as aside:
-        pq.write_table(table, aside, compression="zstd", row_group_size=10_000)
+def _array(values: Any, kind: pa.DataType) -> pa.Array:
+    if isinstance(values, pa.ChunkedArray):
+        return values.combine_chunks()
+    if isinstance(values, pa.Array):
+        return values
+    return pa.array(values, type=kind, from_pandas=True)
 
 
 def shard_name(index: int) -> str:
