@@ -1,0 +1,61 @@
+"""Changes to the text of a document, before anything is measured on it.
+
+By default the stored text stays as its author wrote it, except for what no reader would miss:
+invisible characters, mojibake, trailing spaces, menus, untranslated paragraphs, and personal
+data. Each transform has a name, a module, and numbers that it counts; `apply` runs any list of
+them over a batch. Nothing here is random, and nothing takes more than linear time.
+
+Running a transform twice changes nothing that running it once did not, with these exceptions:
+`hojichar_mask` (HojiChar's own pattern finds new numbers in what it left).
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tsumugu.corpus.transforms.names import COUNTERS, DEFAULT_TRANSFORMS, CounterName, TransformName
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["COUNTERS", "DEFAULT_TRANSFORMS", "CounterName", "TransformName", "apply"]
+
+
+def apply(
+    texts: Sequence[str], names: Sequence[TransformName] = DEFAULT_TRANSFORMS
+) -> "tuple[list[str], dict[str, NDArray[np.float64]]]":
+    """Transform every text by every transform in `names`, in that order; see `applying.apply`."""
+    # Late: whoever reads a recipe needs the names, not the machinery.
+    from tsumugu.corpus.transforms import applying
+
+    return applying.apply(texts, names)
+
+
+@dataclass(frozen=True)
+class Transformed:
+    """A document's text after the default transforms, and some of what was counted in it."""
+
+    text: str
+    foreign_paragraphs: int
+    masked_emails: int
+    masked_phone_numbers: int
+
+
+def transform(text: str) -> Transformed:
+    """The default transforms on one document, for callers that have no batch."""
+    texts, columns = apply([text])
+    return Transformed(
+        texts[0],
+        int(columns["foreign_paragraphs"][0]),
+        int(columns["masked_emails"][0]),
+        int(columns["masked_phone_numbers"][0]),
+    )
+
+
+def comparable(text: str) -> str:
+    """`text` as duplicates are compared: NFKC, case-folded, without white space within lines."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    lines = ("".join(line.split()) for line in folded.split("\n"))
+    return "\n".join(line for line in lines if line)

@@ -1,0 +1,75 @@
+"""Public IP addresses; private, loopback and documentation ones stay, and so do version numbers."""
+
+import re
+from ipaddress import IPv4Address, IPv6Address
+
+IP_MASK = "0.0.0.0"
+
+_MAY_BE_IPV4 = re.compile(r"\.[0-9]{1,3}\.[0-9]")
+_IPV4 = re.compile(
+    r"[0-9](?<![0-9A-Za-z_./-].)[0-9]{0,2}(?:\.[0-9]{1,3}){3}(?![0-9A-Za-z_])(?!\.[0-9])(?!-[0-9A-Za-z])"
+)
+_MAY_BE_IPV6 = re.compile(r":[0-9A-Fa-f]{0,4}:")
+# Global unicast is 2000::/3.
+_IPV6 = re.compile(
+    r"[23](?<![0-9A-Za-z:.].)[0-9A-Fa-f]{3}(?:::?[0-9A-Fa-f]{1,4}){1,7}(?:::)?(?![0-9A-Za-z:])", re.ASCII
+)
+_VERSION = re.compile(
+    r"(?:version|ver\.?|\bv|release|firmware|バージョン|Ｖｅｒ．?|リリース|ファームウェア|章|節|項|条|第|図|表|§)[\s:：]{0,2}\Z",
+    re.IGNORECASE,
+)
+_LARGEST_OF_A_VERSION = 31
+
+
+def mask_ip_addresses(text: str) -> tuple[str, int]:
+    """Replace public IPv4 and IPv6 addresses by `IP_MASK`; also how many there were.
+
+    >>> mask_ip_addresses("153.120.44.18 からのアクセス、2400:8500:1301::a153:44 からも")
+    ('0.0.0.0 からのアクセス、0.0.0.0 からも', 2)
+    >>> mask_ip_addresses("192.168.1.10、127.0.0.1、255.255.255.0、192.0.2.33、fe80::1、2001:db8::1、std::vector")[1]
+    0
+
+    Numbers in four parts that are no addresses: numbers of sections and versions. None of their parts
+    is large, or a word before them tells.
+
+    >>> mask_ip_addresses("第1.2.3.4節、Firefox/3.6.28.1、ver. 91.0.44.124、8.8.8.8")[1]
+    0
+
+    A known false positive: the version of a program, without such a word.
+
+    >>> mask_ip_addresses("Photoshop 21.0.2.57")[0]
+    'Photoshop 0.0.0.0'
+    """
+    masked = 0
+
+    def mask(match: re.Match[str]) -> str:
+        nonlocal masked
+        address = match[0]
+        if not (_is_public_ipv6(address) if ":" in address else _is_public_ipv4(address)):
+            return address
+        start = match.start()
+        if _VERSION.search(match.string[max(0, start - 12) : start]):
+            return address
+        masked += 1
+        return IP_MASK
+
+    if _MAY_BE_IPV4.search(text):
+        text = _IPV4.sub(mask, text)
+    if _MAY_BE_IPV6.search(text):
+        text = _IPV6.sub(mask, text)
+    return text, masked
+
+
+def _is_public_ipv4(text: str) -> bool:
+    try:
+        address = IPv4Address(text)
+    except ValueError:
+        return False
+    return address.is_global and max(address.packed) > _LARGEST_OF_A_VERSION and not address.is_multicast
+
+
+def _is_public_ipv6(text: str) -> bool:
+    try:
+        return IPv6Address(text).is_global
+    except ValueError:
+        return False
