@@ -42,6 +42,10 @@ class Threshold:
             fails |= values > self.at_most
         return fails
 
+    def fails_value(self, value: float | None) -> bool:
+        """The same for one value; None passes."""
+        return value is not None and bool(self.fails(np.array([value], dtype=np.float64))[0])
+
     def bounds(self) -> str:
         """For people: `at least 150`, `at most 0.4`, or both."""
         found = []
@@ -79,8 +83,7 @@ def open_corpus(run: Path) -> FinishedCorpus:
         TsumuguError: there is no finished corpus stage in it, or its rules cannot be read.
     """
     folder = run / "corpus"
-    shards = tuple(sorted((folder / "decisions").glob("*.parquet")))
-    if not shards:
+    if not any((folder / "decisions").glob("*.parquet")):
         working = (run / "corpus.partial").exists()
         raise TsumuguError(
             f"{run}: no finished corpus stage here ({folder / 'decisions'} holds no Parquet files). "
@@ -90,14 +93,23 @@ def open_corpus(run: Path) -> FinishedCorpus:
                 else f"Name a run folder such as runs/demo, or make one: tsumugu corpus RECIPE --run {run}"
             )
         )
+    return open_folder(folder, recorded=None)
+
+
+def open_folder(folder: Path, *, recorded: Sequence[Mapping[str, Any]] | None) -> FinishedCorpus:
+    """Open a corpus folder; `recorded` are its rules as in a recipe, read from the run if None.
+
+    `rules.json` in the folder goes before both: it has the rules as the stage used them.
+    """
+    shards = tuple(sorted((folder / "decisions").glob("*.parquet")))
     schema = pq.read_schema(shards[0])
     return FinishedCorpus(
-        run=run,
+        run=folder.parent,
         folder=folder,
         shards=shards,
         columns=tuple(schema.names),
         signals=tuple(field.name for field in schema if pa.types.is_floating(field.type)),
-        rules=_recorded_rules(run, folder),
+        rules=_recorded_rules(folder, recorded),
     )
 
 
@@ -156,18 +168,20 @@ def examples(corpus: FinishedCorpus) -> list[dict[str, Any]]:
     return [example for found in read_json(path).values() for example in found]
 
 
-def _recorded_rules(run: Path, folder: Path) -> tuple[Threshold, ...]:
+def _recorded_rules(folder: Path, given: Sequence[Mapping[str, Any]] | None) -> tuple[Threshold, ...]:
     """The rules in the order in which they were asked.
 
-    `corpus/rules.json` has them as the stage used them, profiles resolved. Runs without that file
-    have them in `recipe.yaml`.
+    `corpus/rules.json` has them with profiles resolved. Runs without that file have them in
+    `recipe.yaml`.
     """
     path = folder / "rules.json"
     try:
         if path.exists():
             recorded = read_json(path)
+        elif given is not None:
+            recorded = given
         else:
-            path = run / "recipe.yaml"
+            path = folder.parent / "recipe.yaml"
             recorded = yaml.safe_load(path.read_text(encoding="utf-8"))["corpus"].get("rules") or []
         return tuple(
             Threshold(

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -162,7 +161,7 @@ def _duplicates(story: Story) -> str:
 
 def _ask(rule: Threshold, row: dict[str, Any], reason: str | None) -> Asked:
     value = row.get(rule.signal)
-    passes = None if value is None else not bool(rule.fails(np.array([value], dtype=np.float64))[0])
+    passes = None if value is None else not rule.fails_value(value)
     return Asked(rule.reason, rule.signal, rule.bounds(), value, passes, decided=rule.reason == reason)
 
 
