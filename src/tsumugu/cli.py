@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tsumugu import __version__
+from tsumugu.corpus.questions import ask, is_question, parse_question
 from tsumugu.errors import TsumuguError
 
 _DESCRIPTION = """\
@@ -22,6 +23,7 @@ examples:
   tsumugu run recipes/demo.yaml                      everything, into runs/demo
   tsumugu run recipes/demo.yaml pretrain.steps=100   the same with another value
   tsumugu corpus recipes/demo.yaml --run /tmp/try    the pages only, into another folder
+  tsumugu corpus what-if runs/demo too_short=300     what another threshold would keep and drop
   tsumugu generate runs/demo/release --prompt この章では
   tsumugu schema > recipe.schema.json                for editors that complete and check YAML"""
 
@@ -31,7 +33,11 @@ _STAGES = {
         "Reads HTML and JSON Lines, extracts the main text, masks personal data, measures signals,\n"
         "applies the recipe's rules, and removes duplicates. Writes corpus/documents (what stays),\n"
         "corpus/decisions (every document with its signals and the reason why it went) and\n"
-        "corpus/quarantine (what could not be read).",
+        "corpus/quarantine (what could not be read).\n\n"
+        "Afterwards (each has its own --help):\n"
+        "  tsumugu corpus explain RUN ID              the story of one document\n"
+        "  tsumugu corpus what-if RUN too_short=300   other thresholds, in seconds, from stored signals\n"
+        "  tsumugu corpus compare RUN_A RUN_B         two runs side by side",
     ),
     "tokenizer": (
         "documents to a SentencePiece tokenizer",
@@ -68,16 +74,22 @@ _STAGES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if is_question(words):
+        return _answer(ask, parse_question(words))
     parser = _parser()
-    options, rest = parser.parse_known_args(arguments)
+    options, rest = parser.parse_known_args(words)
     # argparse gives up on positional arguments that stand behind an option.
     if any(word.startswith("-") for word in rest) or (rest and not hasattr(options, "overrides")):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         options.overrides += rest
+    return _answer(options.function, options)
+
+
+def _answer(function: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
     try:
-        run: Callable[[argparse.Namespace], None] = options.function
-        run(options)
+        function(options)
     except TsumuguError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

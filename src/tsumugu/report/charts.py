@@ -1,16 +1,13 @@
-"""Charts as inline SVG: a histogram, a line chart, and bars with intervals.
+"""Charts as inline SVG: a line chart, and bars with intervals.
 
 Every text that goes into a chart is escaped. Colours are CSS variables of the page, so charts
 follow its light and dark themes.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from markupsafe import Markup, escape
-from numpy.typing import NDArray
 
 _TICKS = 4
 
@@ -34,49 +31,6 @@ class Bar:
     low: float | None = None
     high: float | None = None
     css: str = "bar"
-
-
-def histogram(
-    kept: NDArray[np.float64],
-    dropped: NDArray[np.float64],
-    *,
-    thresholds: Sequence[float],
-    bins: int = 40,
-) -> Markup:
-    """Kept documents upward, dropped ones downward, and a line at every threshold.
-
-    Values beyond the 99th percentile are counted in the outermost bins.
-    """
-    width, half = 320.0, 55.0
-    both = np.concatenate([kept, dropped])
-    if len(both) == 0:
-        return Markup("")
-    low = min(0.0, float(both.min()))
-    high = max(float(np.percentile(both, 99)), *(t * 1.15 for t in thresholds), low + 1e-9)
-    edges = np.linspace(low, high, bins + 1)
-    up, down = (np.histogram(np.clip(values, low, high), edges)[0] for values in (kept, dropped))
-    # Square roots, so that the few kept of many documents can still be seen.
-    tallest = math.sqrt(max(up.max(initial=1), down.max(initial=1), 1))
-    parts = [f'<svg viewBox="0 0 {width:.0f} {2 * half + 20:.0f}" role="img">']
-    step = width / bins
-    for counts, css, sign in ((up, "kept", -1), (down, "dropped", 1)):
-        for index, count in enumerate(counts):
-            height = math.sqrt(count) / tallest * (half - 4)
-            hint = f"{int(count)} {css}, from {_number(edges[index])}"
-            y = half - height if sign < 0 else half
-            parts.append(
-                f'<rect class="{css}" x="{index * step:.1f}" y="{y:.1f}" width="{step - 0.6:.1f}" '
-                f'height="{height:.1f}"><title>{hint}</title></rect>'
-            )
-    for threshold in thresholds:
-        x = (threshold - low) / (high - low) * width
-        parts.append(f'<line class="threshold" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{2 * half:.0f}"/>')
-        parts.append(f'<text class="threshold" x="{min(x + 3, width - 40):.1f}" y="10">{threshold:g}</text>')
-    parts.append(f'<text x="0" y="{2 * half + 14:.0f}">{_number(low)}</text>')
-    parts.append(
-        f'<text x="{width:.0f}" y="{2 * half + 14:.0f}" text-anchor="end">{_number(high)}</text></svg>'
-    )
-    return Markup("".join(parts))
 
 
 def line_chart(lines: Sequence[Line], *, x_label: str, y_label: str) -> Markup:
@@ -148,7 +102,3 @@ def bar_chart(bars: Sequence[Bar], *, high: float, marker: float | None = None, 
         parts.append(f'<line class="threshold" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{tall:.0f}"/>')
     parts.append("</svg>")
     return Markup("".join(parts))
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
