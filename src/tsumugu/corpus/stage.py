@@ -42,7 +42,13 @@ def run(context: StageContext) -> Counts:
         )
         for index, pieces in enumerate(shards)
     ]
-    map_shards(measure_shard, measured, workers=context.workers, description="corpus: measure")
+    map_shards(
+        measure_shard,
+        measured,
+        workers=context.workers,
+        engine=context.engine,
+        description="corpus: measure",
+    )
 
     reasons = decide([task.output for task in measured], config.dedup)
     written = [
@@ -55,7 +61,13 @@ def run(context: StageContext) -> Counts:
         )
         for index, task in enumerate(measured)
     ]
-    map_shards(write_shard, written, workers=context.workers, description="corpus: write")
+    map_shards(
+        write_shard,
+        written,
+        workers=context.workers,
+        engine=context.engine,
+        description="corpus: write",
+    )
     write_json(context.folder / "examples.json", _examples(written))
     return _count(context.folder, written)
 
