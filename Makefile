@@ -4,8 +4,9 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q install -c constraints.txt
 
-.PHONY: help demo hour test lint format docs clean
+.PHONY: help demo hour test bench lint format docs clean
 .DEFAULT_GOAL := help
+.SECONDEXPANSION:
 
 help: ## Show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -18,6 +19,12 @@ hour: $(VENV)/.installed data/demo/pages ## The same pages, about an hour of tra
 
 test: $(VENV)/.installed-dev ## Run all tests
 	$(BIN)/python -m pytest
+
+bench: ## A benchmark beside its peers: make bench NAME=corpus_filters
+	@test -f 'benchmarks/$(NAME).py' || { echo 'error: there is no benchmark "$(NAME)". Give one of these as NAME:'; \
+		ls benchmarks/*_*.py | sed -E 's,benchmarks/(.*)\.py,  \1,'; exit 1; }
+	@$(MAKE) --no-print-directory '.venv-bench/$(NAME)/.installed'
+	.venv-bench/$(NAME)/bin/python benchmarks/$(NAME).py
 
 lint: $(VENV)/.installed-dev ## Ruff (lint, format check) and mypy
 	$(BIN)/ruff check .
@@ -32,8 +39,8 @@ docs: $(VENV)/.installed-dev ## Build the documentation into site/
 	$(PIP) -e '.[docs]'
 	$(BIN)/mkdocs build --strict
 
-clean: ## Remove the environment and the caches; data/ and runs/ stay
-	rm -rf $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache
+clean: ## Remove the environments and the caches; data/ and runs/ stay
+	rm -rf $(VENV) .venv-bench build dist site .mypy_cache .pytest_cache .ruff_cache
 
 $(BIN)/python:
 	bash scripts/make_venv.sh $(PYTHON) $(VENV)
@@ -46,6 +53,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) -e '.[dev]'
 	@touch $@
+
+# `wildcard`: a benchmark without peers has no file of requirements.
+.venv-bench/%/.installed: pyproject.toml constraints.txt $$(wildcard benchmarks/requirements/$$*.txt)
+	@echo "Installing Tsumugu and the benchmark's peers into .venv-bench/$* ..."
+	bash scripts/make_bench_venv.sh $(PYTHON) $*
 
 data/demo/pages:
 	bash scripts/fetch_demo_pages.sh $@

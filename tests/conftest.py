@@ -1,7 +1,10 @@
 """What many tests share: a small world of Japanese pages, and one finished run over it."""
 
+import os
 import random
-from collections.abc import Callable
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -197,3 +200,24 @@ def write_recipe(tmp_path: Path, pages: Path) -> Callable[[str], Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """A real Ray cluster of this machine: two nodes with one CPU each. The tests' process is in it."""
+    ray = pytest.importorskip("ray", reason="Ray is not installed (pip install 'tsumugu[ray]')")
+    from ray.cluster_utils import Cluster
+
+    # Not below pytest's folders: names of sockets may have only 107 bytes.
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        patch.setenv("RAY_TMPDIR", folder)
+        # Workers import the functions of test modules by name.
+        patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        cluster = Cluster()
+        for _ in range(2):
+            cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20, include_dashboard=False)
+        ray.init(address=cluster.address, logging_level="warning", log_to_driver=False)
+        yield
+        ray.shutdown()
+        cluster.shutdown()

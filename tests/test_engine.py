@@ -1,7 +1,8 @@
-"""The engine's promises: every task once, in any order, whatever dies."""
+"""The engine's promises, on local processes and on a Ray cluster: every task once, whatever dies."""
 
 import os
 import signal
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tsumugu.engine import map_shards
+from tsumugu.engine import Engine, check_engine, map_shards
 from tsumugu.errors import TsumuguError
 
 
@@ -34,29 +35,45 @@ def fail(task: Note) -> None:
     raise ValueError(f"cannot do {task.output.name}")
 
 
-def test_finished_tasks_are_not_done_again(tmp_path: Path) -> None:
+@pytest.fixture(params=["local", "ray"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    name: Engine = request.param
+    if name == "ray":
+        request.getfixturevalue("ray_cluster")
+    return name
+
+
+def test_finished_tasks_are_not_done_again(tmp_path: Path, engine: Engine) -> None:
     tasks = [Note(tmp_path / f"{number}") for number in range(3)]
     tasks[0].output.write_text("from before")
-    map_shards(write_note, tasks, workers=2, description="test")
+    map_shards(write_note, tasks, workers=2, description="test", engine=engine)
     assert [task.output.read_text() for task in tasks] == ["from before", "done", "done"]
 
 
-def test_a_killed_worker_is_replaced_and_its_neighbours_get_done(tmp_path: Path) -> None:
+def test_a_killed_worker_is_replaced_and_its_neighbours_get_done(tmp_path: Path, engine: Engine) -> None:
     tasks = [Note(tmp_path / "0"), Note(tmp_path / "1", deaths=2), Note(tmp_path / "2")]
-    map_shards(write_note, tasks, workers=2, description="test")
+    map_shards(write_note, tasks, workers=2, description="test", engine=engine)
     assert all(task.output.exists() for task in tasks)
 
 
-def test_a_task_that_always_kills_its_worker_is_named(tmp_path: Path) -> None:
+def test_a_task_that_always_kills_its_worker_is_named(tmp_path: Path, engine: Engine) -> None:
     tasks = [Note(tmp_path / "good"), Note(tmp_path / "guilty", deaths=99)]
     with pytest.raises(TsumuguError, match="died 3 times on guilty"):
-        map_shards(write_note, tasks, workers=2, description="test")
+        map_shards(write_note, tasks, workers=2, description="test", engine=engine)
     assert tasks[0].output.exists()
 
 
-def test_an_error_in_a_task_is_raised_as_it_is(tmp_path: Path) -> None:
+def test_an_error_in_a_task_is_raised_as_it_is(tmp_path: Path, engine: Engine) -> None:
     with pytest.raises(ValueError, match="cannot do 0"):
-        map_shards(fail, [Note(tmp_path / "0")], workers=1, description="test")
+        map_shards(fail, [Note(tmp_path / "0")], workers=1, description="test", engine=engine)
+
+
+def test_an_engine_that_is_not_installed_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "tsumugu.ray_cluster", raising=False)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(TsumuguError, match=r"pip install 'tsumugu\[ray\]'"):
+        check_engine("ray")
+    check_engine("local")
 
 
 @dataclass(frozen=True)

@@ -167,6 +167,12 @@ def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes for corpus and tokens (default: one per CPU)",
     )
+    command.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="where corpus and tokens work: this machine's processes (default), or a Ray cluster",
+    )
 
 
 def _positive(text: str) -> int:
@@ -183,7 +189,7 @@ def _run(options: argparse.Namespace) -> None:
     recipe = load_recipe(options.recipe, options.overrides)
     folder = options.folder or Path("runs") / recipe.name
     workers = options.workers or len(os.sched_getaffinity(0))
-    run_stages(recipe, folder, last=options.stage, workers=workers, say=say_on_stderr)
+    run_stages(recipe, folder, last=options.stage, workers=workers, engine=options.engine, say=say_on_stderr)
     if options.stage in (None, "report"):
         _print_result(folder)
 

@@ -1,8 +1,9 @@
-"""One verb: map a function over shards, in processes of this machine.
+"""One verb: map a function over shards, in processes of this machine or on a Ray cluster.
 
 A task names its output file; the function must write that file atomically and depend on
-nothing but the task. Then the result is the same for any number of workers, finished tasks are
-never done again, and a worker that is killed costs one task: it is tried again in a new process.
+nothing but the task. Then the result is the same for any number of workers and either engine,
+finished tasks are never done again, and a worker that is killed costs one task: it is tried
+again in a new process.
 """
 
 import multiprocessing
@@ -13,11 +14,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Never, Protocol, TypeVar
+from typing import Literal, Never, Protocol, TypeVar
 
 from tqdm import tqdm
 
 from tsumugu.errors import TsumuguError
+
+Engine = Literal["local", "ray"]
+"""`local`: processes of this machine. `ray`: a Ray cluster (extra `ray`; see `ray_cluster.py`)."""
 
 _ATTEMPTS = 3
 
@@ -34,26 +38,70 @@ class Task(Protocol):
 T = TypeVar("T", bound=Task)
 
 
-def map_shards(function: Callable[[T], None], tasks: Sequence[T], *, workers: int, description: str) -> None:
+def map_shards(
+    function: Callable[[T], None],
+    tasks: Sequence[T],
+    *,
+    workers: int,
+    description: str,
+    engine: Engine = "local",
+) -> None:
     """Call `function(task)` for every task whose output does not exist yet.
 
+    Args:
+        function: a function of a module, since it travels to other processes by name.
+        workers: processes at a time. A Ray cluster that runs already uses all that it has.
+
     Raises:
-        TsumuguError: a task killed its worker three times; the message names its output.
+        TsumuguError: a task killed its worker three times (the message names its output), or the
+            engine cannot be had.
         Exception: whatever `function` raised, unchanged.
     """
     open_tasks = [task for task in tasks if not task.output.exists()]
     with tqdm(total=len(tasks), initial=len(tasks) - len(open_tasks), desc=description, unit="shard") as bar:
-        open_tasks = _map_group(function, open_tasks, workers, bar)
-        # A worker that dies breaks its pool and takes its neighbours along. Try again one task at
-        # a time, so that the guilty one is known by name and the others get done.
-        for _ in range(_ATTEMPTS - 1):
-            open_tasks = [task for one in open_tasks for task in _map_group(function, [one], 1, bar)]
+        if engine == "ray":
+            open_tasks = _map_on_ray(function, open_tasks, workers, bar)
+        else:
+            open_tasks = _map_locally(function, open_tasks, workers, bar)
     if not open_tasks:
         return
     raise TsumuguError(
         f"the worker process died {_ATTEMPTS} times on {open_tasks[0].output.name} (out of memory, or a "
         f"crash in a library?). Look at its inputs, or lower --workers to leave each one more memory."
     )
+
+
+def check_engine(engine: Engine) -> None:
+    """Find out before any work is done whether the engine is installed.
+
+    Raises:
+        TsumuguError: it is not; the message says how to install it.
+    """
+    if engine == "ray":
+        import tsumugu.ray_cluster  # noqa: F401
+
+
+def _map_on_ray(
+    function: Callable[[T], None], tasks: Sequence[T], workers: int, bar: "tqdm[Never]"
+) -> list[T]:
+    if not tasks:
+        return []
+    # Imported here: it takes a second, and most never need it.
+    from tsumugu.ray_cluster import map_on_ray
+
+    return map_on_ray(function, tasks, workers=workers, attempts=_ATTEMPTS, done=bar.update)
+
+
+def _map_locally(
+    function: Callable[[T], None], tasks: Sequence[T], workers: int, bar: "tqdm[Never]"
+) -> list[T]:
+    """Return the tasks whose worker died in every attempt."""
+    left = _map_group(function, tasks, workers, bar)
+    # A worker that dies breaks its pool and takes its neighbours along. Try again one task at
+    # a time, so that the guilty one is known by name and the others get done.
+    for _ in range(_ATTEMPTS - 1):
+        left = [task for one in left for task in _map_group(function, [one], 1, bar)]
+    return left
 
 
 def _map_group(

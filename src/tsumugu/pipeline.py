@@ -27,6 +27,7 @@ from typing import Any
 
 import tsumugu
 from tsumugu.corpus.inputs import fingerprint_inputs
+from tsumugu.engine import Engine, check_engine
 from tsumugu.errors import TsumuguError
 from tsumugu.files import (
     checksums,
@@ -66,6 +67,7 @@ class StageContext:
     work: Path
     inputs: Mapping[str, Path]
     workers: int
+    engine: Engine = "local"
 
 
 Counts = dict[str, Any]
@@ -146,13 +148,16 @@ def run_stages(
     *,
     last: str | None = None,
     workers: int,
+    engine: Engine = "local",
     say: Callable[[str], None],
 ) -> None:
     """Run every stage up to `last` that is not yet done; all of them when `last` is None.
 
     Raises:
-        TsumuguError: another process works in the folder, or a stage cannot do its work.
+        TsumuguError: another process works in the folder, a stage cannot do its work, or the
+            engine is not installed.
     """
+    check_engine(engine)
     run_folder.mkdir(parents=True, exist_ok=True)
     with _locked(run_folder):
         text = recipe_text(recipe)
@@ -160,13 +165,19 @@ def run_stages(
         if not recipe_path.exists() or recipe_path.read_text(encoding="utf-8") != text:
             write_text(recipe_path, text)
         for stage in STAGES:
-            _run_stage(stage, recipe, run_folder, workers=workers, say=say)
+            _run_stage(stage, recipe, run_folder, workers=workers, engine=engine, say=say)
             if stage.name == last:
                 return
 
 
 def _run_stage(
-    stage: Stage, recipe: Recipe, run_folder: Path, *, workers: int, say: Callable[[str], None]
+    stage: Stage,
+    recipe: Recipe,
+    run_folder: Path,
+    *,
+    workers: int,
+    engine: Engine,
+    say: Callable[[str], None],
 ) -> None:
     final = run_folder / stage.name
     partial = run_folder / f"{stage.name}.partial"
@@ -187,6 +198,7 @@ def _run_stage(
                     work=work,
                     inputs={name: run_folder / name for name in stage.reads},
                     workers=workers,
+                    engine=engine,
                 )
             )
             seconds = time.perf_counter() - started

@@ -17,13 +17,10 @@ import pyarrow.parquet as pq
 
 from tsumugu.corpus import dedup
 from tsumugu.corpus.composing import add_statistics
-from tsumugu.corpus.examples import (
-    duplicate_clusters,
-    examples_by_reason,
-    near_thresholds,
-)
+from tsumugu.corpus.examples import duplicate_clusters, near_thresholds
 from tsumugu.corpus.inputs import find_files, plan_shards
 from tsumugu.corpus.measuring import MeasureTask, measure_shard
+from tsumugu.corpus.samples import examples_by_reason
 from tsumugu.corpus.tables import shard_name
 from tsumugu.corpus.writing import QUARANTINED, WriteTask, write_shard
 from tsumugu.engine import map_shards
@@ -48,10 +45,11 @@ def run(context: StageContext) -> Counts:
         )
         for index, pieces in enumerate(shards)
     ]
-    map_shards(measure_shard, tasks, workers=context.workers, description="corpus: measure")
+    resources: dict[str, Any] = {"workers": context.workers, "engine": context.engine}
+    map_shards(measure_shard, tasks, **resources, description="corpus: measure")
 
     measured = [task.output for task in tasks]
-    decided = dedup.decide(measured, config=config, work=work / "dedup", workers=context.workers)
+    decided = dedup.decide(measured, config=config, work=work / "dedup", **resources)
     written = [
         WriteTask(
             measured=task.output,
@@ -62,7 +60,7 @@ def run(context: StageContext) -> Counts:
         )
         for task, decision in zip(tasks, decided, strict=True)
     ]
-    map_shards(write_shard, written, workers=context.workers, description="corpus: write")
+    map_shards(write_shard, written, **resources, description="corpus: write")
 
     write_json(folder / "examples.json", examples_by_reason(measured, decided))
     write_json(folder / "near_thresholds.json", near_thresholds(measured, config.effective_rules))

@@ -1,0 +1,86 @@
+"""The benchmarks' harness: fair conditions, honest rows. No test here depends on a timing."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import harness
+from harness import Row, alternate, print_table, read_result, write_result
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def conditions() -> tuple[int, set[int], str]:
+    return os.getpid(), os.sched_getaffinity(0), os.environ["POLARS_MAX_THREADS"]
+
+
+def spend_cpu_in_a_child() -> str:
+    code = "sum(number * number for number in range(1_000_000)); print('済')"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
+
+
+def test_contestants_run_in_two_processes_on_the_same_core() -> None:
+    affinity, environment = os.sched_getaffinity(0), dict(os.environ)
+    ours, peer = alternate(conditions, conditions)
+    assert len({ours.result[0], peer.result[0], os.getpid()}) == 3
+    assert ours.result[1] == peer.result[1]
+    assert len(ours.result[1]) == 1
+    assert ours.result[2] == "1"
+    assert (os.sched_getaffinity(0), dict(os.environ)) == (affinity, environment)
+
+
+def test_the_cpu_seconds_of_child_processes_count() -> None:
+    ours, _ = alternate(spend_cpu_in_a_child, conditions, warm_up=False)
+    assert ours.result == "済"
+    assert len(ours.cpu_runs) == len(ours.wall_runs) == 3
+    assert ours.cpu >= 0.02
+    assert sorted(ours.cpu_runs)[1] == pytest.approx(ours.cpu, abs=1e-4)
+
+
+def test_a_median_needs_three_runs() -> None:
+    with pytest.raises(ValueError, match="at least 3 runs"):
+        alternate(conditions, conditions, runs=2)
+
+
+def test_ratio_and_goal_follow_the_better_direction() -> None:
+    assert Row("速さ", ours=50.0, peer=2.0, unit="MB/s", goal=25).goal_met is True
+    assert Row("時間", ours=4.0, peer=2.0, unit="s", goal=1, better="lower").ratio == 0.5
+    assert Row("記憶", ours=3e9, unit="bytes", goal=2e9, better="lower").goal_met is False
+    assert Row("ただの数", ours=1.0, unit="s").goal_met is None
+
+
+def test_a_missed_goal_and_different_results_are_said_aloud(capsys: pytest.CaptureFixture[str]) -> None:
+    why = "絵文字の検査が遅い"
+    print_table([Row("濾過", ours=10.0, peer=1.0, unit="MB/s", goal=25, equal_results=False, why=why)])
+    shown = capsys.readouterr().out
+    assert f"GOAL MISSED: 濾過: {why}" in shown
+    assert "RESULTS DIFFER: 濾過" in shown
+    assert "10.00x" in shown
+
+
+def test_a_result_file_holds_the_figures_their_versions_and_their_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness, "RESULTS", tmp_path)
+    write_result(
+        "corpus_test", [Row("速さ", ours=50.0, peer=2.0, unit="MB/s", goal=25)], packages=["pydantic"]
+    )
+    row = json.loads((tmp_path / "corpus_test.json").read_text(encoding="utf-8"))[0]
+    wanted = {"name", "ours", "peer", "unit", "ratio", "goal", "equal_results", "versions", "machine"}
+    assert wanted <= row.keys()
+    assert row["ratio"] == 25
+    assert row["goal_met"] is True
+    assert row["versions"].keys() >= {"python", "tsumugu", "pydantic"}
+    assert row["machine"]["cores"] >= 1
+    assert read_result("corpus_test") == [row]
+    assert read_result("never_run") == []
+
+
+def test_make_bench_names_the_benchmarks_when_asked_for_an_unknown_one() -> None:
+    found = subprocess.run(["make", "bench", "NAME=なし"], cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode != 0
+    assert "corpus_scaling" in found.stdout + found.stderr
