@@ -8,7 +8,8 @@ from typing import Annotated, Literal, get_args
 import yaml
 from pydantic import Field, model_validator
 
-from tsumugu.corpus.signal_names import SIGNALS, SignalName
+from tsumugu.corpus.signal_names import ON_DEMAND, SIGNALS, SignalName
+from tsumugu.corpus.transforms.names import TransformName
 from tsumugu.section import Section
 
 __all__ = ["SIGNALS", "CorpusConfig", "DedupConfig", "Input", "Profile", "Rule", "SignalName"]
@@ -64,7 +65,7 @@ class Profile(Section):
 
     source: Annotated[str, Field(min_length=1)]
     """Where the thresholds come from."""
-    transforms: tuple[str, ...]
+    transforms: tuple[TransformName, ...]
     rules: tuple[Rule, ...]
 
 
@@ -107,6 +108,11 @@ class CorpusConfig(Section):
     """Input bytes that form one unit of work."""
     profile: ProfileName | None = "web-ja"
     """The transforms and rules to begin with; null begins with none."""
+    transforms: tuple[TransformName, ...] | None = None
+    """Changes to the text, in this order, in the place of the profile's."""
+    hojichar: str | None = None
+    """A HojiChar Compose of your own, which runs after the transforms: `profile.py`, `profile.py:NAME`
+    or `module:NAME`."""
     rules: tuple[Rule, ...] = ()
     """Rules beside the profile's; one with the same reason takes the place of the profile's."""
     without: tuple[str, ...] = ()
@@ -133,3 +139,15 @@ class CorpusConfig(Section):
         inherited = load_profile(self.profile).rules if self.profile else ()
         kept = [own.pop(rule.reason, rule) for rule in inherited if rule.reason not in self.without]
         return (*kept, *own.values())
+
+    @property
+    def effective_transforms(self) -> tuple[TransformName, ...]:
+        """The transforms that run."""
+        if self.transforms is not None:
+            return self.transforms
+        return load_profile(self.profile).transforms if self.profile else ()
+
+    @property
+    def measured_signals(self) -> set[SignalName]:
+        """All signals but those that are slow and that no rule asks for."""
+        return set(SIGNALS) - set(ON_DEMAND) | {rule.signal for rule in self.effective_rules}

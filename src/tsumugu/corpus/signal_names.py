@@ -6,7 +6,9 @@ holds them equal to what `signals` and the other measuring parts give.
 
 from typing import Literal, get_args
 
-SignalName = Literal[
+from tsumugu.corpus.transforms.names import CounterName
+
+MeasuredName = Literal[
     # signals/characters.py
     "length",
     "characters",
@@ -80,10 +82,20 @@ SignalName = Literal[
     # signals/compression.py and signals/language.py: measured when a rule asks for them
     "compression_ratio",
     "japanese_probability",
-    # transforms.py
-    "foreign_paragraphs",
-    "masked_emails",
-    "masked_phone_numbers",
 ]
+"""Measured on texts; the comments name the module that defines them."""
+
+ReadingSignalName = Literal[
+    "opt_out_noai",
+    "opt_out_noindex",
+    "opt_out_tdm",
+    "creative_commons",
+    "extraction_fallback",
+]
+"""Known about a page before its text is looked at: provenance.py and extracting.py."""
+
+SignalName = Literal[MeasuredName, CounterName, ReadingSignalName]
 
 SIGNALS: tuple[SignalName, ...] = get_args(SignalName)
+ON_DEMAND: tuple[MeasuredName, ...] = ("compression_ratio", "japanese_probability")
+"""Slow ones (a few megabytes a second), measured only when a rule asks for them."""

@@ -28,8 +28,6 @@ class Group:
 
     names: tuple[str, ...]
     measure: Callable[[Batch], dict[str, Column]]
-    on_demand: bool = False
-    """Slow (a few megabytes a second): measured only when a rule asks for it."""
 
 
 GROUPS = (
@@ -41,8 +39,8 @@ GROUPS = (
     Group(words.NAMES, words.measure),
     Group(words.ENGLISH_NAMES, words.measure_english),
     Group(bulletins.NAMES, bulletins.measure),
-    Group(compression.NAMES, compression.measure, on_demand=True),
-    Group(language.NAMES, language.measure, on_demand=True),
+    Group(compression.NAMES, compression.measure),
+    Group(language.NAMES, language.measure),
 )
 
 
