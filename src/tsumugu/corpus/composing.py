@@ -41,7 +41,7 @@ def load_compose(reference: str) -> "Compose":
         module = _load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
         found = getattr(module, name) if name else getattr(module, "FILTER", None) or module.FACTORY
         compose = found if isinstance(found, Compose) else found()
-    except Exception as error:  # noqa: BLE001 (whatever the user's own module raises)
+    except Exception as error:
         raise TsumuguError(f"corpus.hojichar: {reference!r} cannot be loaded: {error!r}") from error
     if not isinstance(compose, Compose):
         raise TsumuguError(
@@ -67,7 +67,9 @@ def run_compose(compose: "Compose", texts: Sequence[str]) -> tuple[list[str], li
 
     changed, reasons = [], []
     # A list: a filter may take documents ahead of what it has given.
-    for document, text in zip(list(compose.apply_stream([Document(text) for text in texts])), texts, strict=True):
+    for document, text in zip(
+        list(compose.apply_stream([Document(text) for text in texts])), texts, strict=True
+    ):
         if document.is_rejected:
             changed.append(text)
             reasons.append(_reason(document.reject_reason))

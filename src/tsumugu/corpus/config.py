@@ -1,18 +1,16 @@
 """The `corpus` section of a recipe: what comes in, and the rules that decide what stays."""
 
-import json
-from functools import cache
-from importlib.resources import files
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field, model_validator
 
+from tsumugu.corpus.profile import ProfileName, Rule, load_profile
 from tsumugu.corpus.signal_names import ON_DEMAND, SIGNALS, SignalName
 from tsumugu.corpus.transforms.names import TransformName
 from tsumugu.section import Section
 
-__all__ = ["SIGNALS", "CorpusConfig", "DedupConfig", "Input", "Profile", "Rule", "SignalName"]
+__all__ = ["SIGNALS", "CorpusConfig", "DedupConfig", "Input", "Rule", "SignalName", "load_profile"]
+
 
 class Input(Section):
     """A file, or a folder that is read with all its subfolders.
@@ -30,62 +28,31 @@ class Input(Section):
     """The license of these pages, best as an SPDX expression; it stands beside every document."""
 
 
-class Rule(Section):
-    """A threshold on a signal: a document that fails it is dropped for `reason`.
+class RepeatedLines(Section):
+    """Lines or paragraphs that many documents share: navigation, notices, sidebars.
 
-    A signal without a value (the share of an empty text, a signal that was not measured) passes.
+    One that stands in more than `max_documents` of the documents that stay is cut from all of
+    them but the first in input order. Only those of at least ten characters count.
     """
 
-    reason: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-    signal: SignalName
-    at_least: float | None = None
-    """Documents with a smaller signal are dropped."""
-    at_most: float | None = None
-    """Documents with a larger signal are dropped."""
-    above: float | None = None
-    """Documents with this signal or a smaller one are dropped."""
-    below: float | None = None
-    """Documents with this signal or a larger one are dropped."""
-
-    @model_validator(mode="after")
-    def _has_a_threshold(self) -> "Rule":
-        lows = [bound for bound in (self.at_least, self.above) if bound is not None]
-        highs = [bound for bound in (self.at_most, self.below) if bound is not None]
-        if not lows and not highs:
-            raise ValueError("a rule needs a threshold: at_least, at_most, above or below")
-        if lows and highs and max(lows) > min(highs):
-            raise ValueError(f"nothing passes: the signal would have to be {max(lows)} and {min(highs)} at once")
-        if self.reason in RESERVED_REASONS:
-            raise ValueError(f"{self.reason!r} is the name of a reason that the corpus stage itself gives")
-        return self
+    unit: Literal["line", "paragraph"] = "line"
+    """A paragraph is what stands between empty lines."""
+    max_documents: Annotated[int, Field(ge=1)] = 100
+    """uzushio, the corpus tool of Works Applications, drops paragraphs from 100 occurrences on."""
 
 
-class Profile(Section):
-    """A named set of transforms and rules, in `corpus/profiles/NAME.yaml`."""
+class RepeatedSubstrings(Section):
+    """Passages that stood before, wherever they begin; the first copy in input order stays."""
 
-    source: Annotated[str, Field(min_length=1)]
-    """Where the thresholds come from."""
-    transforms: tuple[TransformName, ...]
-    rules: tuple[Rule, ...]
-
-
-ProfileName = Literal["web-ja", "hojichar", "llm-jp-v1", "swallow-v1"]
-PROFILES: tuple[ProfileName, ...] = get_args(ProfileName)
-
-
-@cache
-def load_profile(name: ProfileName) -> Profile:
-    """A profile that ships with Tsumugu."""
-    text = files("tsumugu.corpus").joinpath("profiles", f"{name}.yaml").read_text(encoding="utf-8")
-    return Profile.model_validate_json(json.dumps(yaml.safe_load(text)))
-
-
-RESERVED_REASONS = ("exact_duplicate", "near_duplicate", "contained", "quarantined")
-"""Reasons that come from deduplication and from reading, not from a rule."""
+    min_characters: Annotated[int, Field(ge=10)] = 100
+    """Code points, white space included. Shorter repeats are left alone."""
+    group_characters: Annotated[int, Field(ge=1)] = 2**25
+    """Shards are compared in groups of about so many characters, at 40 bytes of memory for each.
+    Copies in different groups are not seen."""
 
 
 class DedupConfig(Section):
-    """How alike two documents may be. Whatever repeats, the first in input order stays."""
+    """How alike two documents may be, and which one stays."""
 
     ngram: Annotated[int, Field(ge=1, le=64)] = 5
     """Characters in a shingle, as in Swallow's corpus and HojiChar."""
@@ -93,9 +60,54 @@ class DedupConfig(Section):
     rows: Annotated[int, Field(ge=1, le=64)] = 10
     """MinHash values in a band. 20 bands of 10 find pairs from a Jaccard similarity of about
     (1 / 20) ** (1 / 10) = 0.74 (Lee et al. 2022, and llm-jp-corpus v4)."""
-    contained_share: Annotated[float, Field(gt=0, le=1)] = 0.6
+    method: Literal["fast", "classic"] = "fast"
+    """Fast Similarity Sketching, or one hash function for every value: several times slower."""
+    keep: Literal["first", "longest", "newest"] = "first"
+    """Which of a group stays: the first in input order, or the longest or newest and of several
+    such the first. A document without a date is older than any."""
+    date_key: str = "date"
+    """Where `newest` finds an ISO 8601 date in a document's metadata."""
+    urls: bool = True
+    """Whether two documents with the same http(s) address are duplicates, whatever they say."""
+    max_documents_per_url: Annotated[int, Field(ge=2)] = 20
+    """An address of more different documents than this is that of a collection, not of a page, and
+    is ignored."""
+    verify_jaccard: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Join near-duplicates only if their exact Jaccard similarity is at least this."""
+    contained_share: Annotated[float, Field(gt=0, le=1)] | None = 0.6
     """A document is dropped as `contained` when at least this share of its characters stands in
     lines of other, shorter documents that stay: a manual on one page beside the split one."""
+    repeated_lines: RepeatedLines | None = RepeatedLines()
+    repeated_substrings: RepeatedSubstrings | None = None
+
+
+class EvaluationSet(Section):
+    """A file of questions that the corpus must not give away."""
+
+    path: str
+    """JSON Lines, JSON (objects at any depth, as in SQuAD), or any other name: a text with one item
+    a line. Also .gz, .bz2, .zst."""
+    keys: tuple[str, ...] = ()
+    """The fields that hold text, in whichever object they stand; without keys all fields."""
+
+
+class DecontaminationConfig(Section):
+    """Documents that hold parts of evaluation sets are dropped as `contaminated`.
+
+    Compared are windows of `ngram` characters, NFKC, case-folded, without white space. One of the
+    thresholds is enough; `null` switches one off.
+    """
+
+    evaluation: tuple[EvaluationSet, ...] = ()
+    ngram: Annotated[int, Field(ge=1, le=64)] = 13
+    item_share: Annotated[float, Field(gt=0, le=1)] | None = 0.5
+    """At least this share of the windows of one item stands in the document."""
+    min_item_windows: Annotated[int, Field(ge=1)] = 5
+    """Items with fewer windows are too short for `item_share`: any text may hold them."""
+    document_share: Annotated[float, Field(gt=0, le=1)] | None = 0.2
+    """At least this share of the document's own windows stands in evaluation sets."""
+    hits: Annotated[int, Field(ge=1)] | None = None
+    """At least so many different windows of the document stand in evaluation sets."""
 
 
 class CorpusConfig(Section):
@@ -118,6 +130,7 @@ class CorpusConfig(Section):
     without: tuple[str, ...] = ()
     """Reasons whose rules are left out of the profile."""
     dedup: DedupConfig = DedupConfig()
+    decontamination: DecontaminationConfig = DecontaminationConfig()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "CorpusConfig":

@@ -41,7 +41,9 @@ def write_shard(task: WriteTask) -> None:
             kept = pa.compute.is_null(decided["reason"])
             removals = decided["removals"].filter(kept).to_pylist()
             columns: dict[str, Any] = documents.filter(kept).to_pydict()
-            columns["text"] = [cut(text, spans) for text, spans in zip(columns["text"], removals, strict=True)]
+            columns["text"] = [
+                cut(text, spans) for text, spans in zip(columns["text"], removals, strict=True)
+            ]
             write(columns)
 
     with write_aside(task.folder / "quarantine" / task.name) as aside:

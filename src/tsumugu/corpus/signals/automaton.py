@@ -117,7 +117,12 @@ def _find(codes, offsets, columns, states, ends, words, lengths):  # type: ignor
 
 
 def count_apart(
-    matches: Matches, chosen: NDArray[np.bool_], rank: NDArray[np.int64], lengths: NDArray[np.int64], *, documents: int
+    matches: Matches,
+    chosen: NDArray[np.bool_],
+    rank: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    *,
+    documents: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Matches that `re.findall` would return for an alternation of the words, and their characters.
 

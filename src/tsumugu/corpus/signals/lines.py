@@ -137,6 +137,4 @@ def _measure(codes, offsets, classes, is_japanese):  # type: ignore[no-untyped-d
 def _is_ellipsis(codes, start, end):  # type: ignore[no-untyped-def]
     if end - start >= 1 and codes[end - 1] == 0x2026:
         return True
-    return (
-        end - start >= 3 and codes[end - 1] == 0x2E and codes[end - 2] == 0x2E and codes[end - 3] == 0x2E
-    )
+    return end - start >= 3 and codes[end - 1] == 0x2E and codes[end - 2] == 0x2E and codes[end - 3] == 0x2E

@@ -128,7 +128,9 @@ def _measure(codes, offsets, classes):  # type: ignore[no-untyped-def]
             repeated, characters = count_duplicates(hashes[:sentences], lengths[:sentences])
             columns[4, document] = repeated / sentences
             columns[5, document] = characters / total
-            repeated, characters = count_duplicates(paragraph_hashes[:paragraphs], paragraph_lengths[:paragraphs])
+            repeated, characters = count_duplicates(
+                paragraph_hashes[:paragraphs], paragraph_lengths[:paragraphs]
+            )
             columns[6, document] = repeated / paragraphs
             columns[7, document] = characters / total
         columns[8, document] = letters

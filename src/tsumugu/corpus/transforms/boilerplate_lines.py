@@ -26,7 +26,9 @@ LONGEST_LINE = 100
 _TOGETHER = "== together"
 _DECORATION = " \u3000|/<>«»‹›≪≫《》[]［］【】()（）{}「」『』・•·●○■□▲△▼▽◆◇★☆※→←↑↓⇒⇑^～~―—–-_=*+:;,.、。!?"
 _BETWEEN_PHRASES = re.compile(r"[|/<>«»‹›≪≫\[\]【】()・•·●■□▲△▼▽◆◇★☆→←↑↓⇒:,、]+")
-_ROOTS = frozenset(["ホーム", "home", "トップ", "top", "トップページ", "topページ", "サイトトップ", "総合トップ"])
+_ROOTS = frozenset(
+    ["ホーム", "home", "トップ", "top", "トップページ", "topページ", "サイトトップ", "総合トップ"]
+)
 _PAGES = re.compile(r"(?:前|次|最初|最後|next|prev)")
 
 _SENTENCE_END = re.compile(r"[。！？!?]")
@@ -108,7 +110,9 @@ def _boilerplate(lines: Iterator[tuple[int, int]], text: str) -> Iterator[tuple[
     """Those of `lines` that are boilerplate, until enough lines have been passed that are not."""
     passed = 0
     for start, stop in lines:
-        if start == stop or not (line := text[start : min(stop, start + LONGEST_LINE + 1)].strip(" \t\u3000")):
+        if start == stop or not (
+            line := text[start : min(stop, start + LONGEST_LINE + 1)].strip(" \t\u3000")
+        ):
             continue
         if len(line) <= LONGEST_LINE and is_boilerplate(line):
             yield start, stop

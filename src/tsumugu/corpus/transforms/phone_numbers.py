@@ -44,7 +44,11 @@ _SEPARATED = [
         for area, exchange, last in [*_FIXED, *_MOBILE, *_SERVICE]
     ),
     # 090 1234 5678, 0120.123.456
-    *(f"{area}{s}{exchange}{s}{last}" for area, exchange, last in _UNMISTAKABLE for s in (r"[ \u3000]", "[.．]")),
+    *(
+        f"{area}{s}{exchange}{s}{last}"
+        for area, exchange, last in _UNMISTAKABLE
+        for s in (r"[ \u3000]", "[.．]")
+    ),
     # 090-12345678
     *(f"{area}{HYPHEN}{exchange}{last}" for area, exchange, last in _UNMISTAKABLE),
 ]

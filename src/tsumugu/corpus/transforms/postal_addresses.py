@@ -18,7 +18,9 @@ _PREFECTURES = (
 _KANJI = "[一二三四五六七八九十百〇]"
 # Kanji numerals are part of many names (八王子市, 三条通), so one alone does not begin the number.
 _FIRST = rf"(?:{DIGIT}{{1,5}}|{_KANJI}{{1,5}}(?=丁目|番地|番(?!町)|号))"
-_NEXT = rf"(?:[ \u3000]?[東西南北]?{DIGIT}{{1,5}}|[東西南北]?{_KANJI}{{1,5}}(?=丁目|番|号|条|線|の|[^一-龠]|\Z))"
+_NEXT = (
+    rf"(?:[ \u3000]?[東西南北]?{DIGIT}{{1,5}}|[東西南北]?{_KANJI}{{1,5}}(?=丁目|番|号|条|線|の|[^一-龠]|\Z))"
+)
 _ADDRESS = re.compile(
     rf"〒[ \u3000]?(?!000-0000){DIGIT}{{3}}{HYPHEN}?{DIGIT}{{4}}[ \u3000]{{0,2}}\n?[ \u3000]{{0,2}}(?:{_PREFECTURES})"
     # Town and quarter, up to the first number; then the number in its forms: 1-2-3, 一丁目二番三号, 北3条西6丁目.

@@ -1,0 +1,132 @@
+"""Texts as they are compared: NFKC, case-folded, without white space; line ends stay.
+
+`comparable` is the definition. `comparable_codes` gives the same for many texts at once: NFKC and
+case folding of a string are those of its characters one after the other, except where a character
+can join the one before it (combining marks, half-width voiced sound marks, Korean vowels). So a
+table over all code points does the work, and only texts with such a character go through Python.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+_MANY = np.uint32(1 << 31)
+"""In the table: this character becomes none, or more than one."""
+_JOINING = np.uint32(1 << 30)
+"""In the table: this character may join the one before it."""
+_RESULT = np.uint32((1 << 21) - 1)
+_IDENTICAL = ((0x3400, 0x4DC0), (0x4E00, 0xA000), (0xAC00, 0xD7A4), (0xD800, 0xF900), (0x20000, 0x2F800),
+              (0x2FA20, 0xE0000), (0xE1000, 0x110000))  # fmt: skip
+"""Ranges of kanji, Korean syllables, private and unassigned characters that stay as they are."""
+
+
+def comparable(text: str) -> str:
+    """`text` as it is compared with others.
+
+    >>> comparable("Ｔｓｕｍｕｇｕ は ﾊﾞﾗ\\n　\\n１２㌔")
+    'tsumuguはバラ\\n\\n12キロ'
+    """
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return "\n".join("".join(line.split()) for line in folded.split("\n"))
+
+
+def code_points(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """All texts as one array, and where each begins and ends: `uint32 [characters]`, `int64 [texts + 1]`."""
+    offsets = np.zeros(len(texts) + 1, dtype=np.int64)
+    np.cumsum([len(text) for text in texts], out=offsets[1:])
+    joined = "".join(texts).encode("utf-32-le", "surrogatepass")
+    return np.frombuffer(joined, dtype=np.uint32), offsets
+
+
+def comparable_codes(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """`code_points` of `comparable(text)` for every text, many times faster."""
+    table, many_starts, many_codes = _tables()
+    codes, offsets = code_points(texts)
+    sizes, joins = _measure(codes, offsets, table, many_starts)
+    if joins.any():
+        # Rare: these are brought into form one by one, and are only copied below.
+        texts = [comparable(text) if joined else text for text, joined in zip(texts, joins, strict=True)]
+        codes, offsets = code_points(texts)
+        sizes = np.where(joins, np.diff(offsets), sizes)
+    new_offsets = np.zeros(len(texts) + 1, dtype=np.int64)
+    np.cumsum(sizes, out=new_offsets[1:])
+    return _replace(codes, offsets, new_offsets, joins, table, many_starts, many_codes), new_offsets
+
+
+@lru_cache(maxsize=1)
+def _tables() -> tuple[NDArray[np.uint32], NDArray[np.int32], NDArray[np.uint32]]:
+    """What each code point becomes, with flags, and the results that are not one code point."""
+    table = np.arange(0x110000, dtype=np.uint32)
+    joining = np.zeros(0x110000, dtype=np.bool_)
+    joining[0x1161:0x1176] = joining[0x11A8:0x11C3] = True  # Korean vowels and final consonants
+    several: dict[int, str] = {}
+    firsts: dict[int, int] = {}
+    start = 0
+    for low, high in (*_IDENTICAL, (0x110000, 0x110000)):
+        for code in range(start, low):
+            character = chr(code)
+            decomposed = unicodedata.normalize("NFKD", character)
+            firsts[code] = ord(decomposed[0])
+            parts = unicodedata.decomposition(character).split()
+            if len(parts) == 2 and not parts[0].startswith("<"):
+                joining[int(parts[1], 16)] = True
+            joining[code] |= unicodedata.combining(decomposed[0]) > 0
+            result = comparable(character)
+            if len(result) == 1:
+                table[code] = ord(result)
+            else:
+                table[code] = _MANY
+                several[code] = result
+        start = high
+    for code, first in firsts.items():
+        joining[code] |= joining[first]
+    table[joining] |= _JOINING
+    many_starts = np.zeros(0x110001, dtype=np.int32)
+    many_starts[np.fromiter(several, dtype=np.int64) + 1] = [len(result) for result in several.values()]
+    np.cumsum(many_starts, out=many_starts)
+    many_codes, _ = code_points([several[code] for code in sorted(several)])
+    return table, many_starts, many_codes
+
+
+@njit(cache=True)
+def _measure(codes, offsets, table, many_starts):  # type: ignore[no-untyped-def]
+    documents = len(offsets) - 1
+    sizes = np.zeros(documents, dtype=np.int64)
+    joins = np.zeros(documents, dtype=np.bool_)
+    for document in range(documents):
+        size = offsets[document + 1] - offsets[document]
+        flags = np.uint32(0)
+        for index in range(offsets[document], offsets[document + 1]):
+            entry = table[codes[index]]
+            flags |= entry
+            if entry & _MANY:
+                code = codes[index]
+                size += many_starts[code + 1] - many_starts[code] - 1
+        sizes[document] = size
+        joins[document] = flags & _JOINING != 0
+    return sizes, joins
+
+
+@njit(cache=True)
+def _replace(codes, offsets, new_offsets, joins, table, many_starts, many_codes):  # type: ignore[no-untyped-def]
+    replaced = np.empty(new_offsets[-1], dtype=np.uint32)
+    for document in range(len(offsets) - 1):
+        start, end, place = offsets[document], offsets[document + 1], new_offsets[document]
+        if joins[document]:
+            replaced[place : new_offsets[document + 1]] = codes[start:end]
+            continue
+        for index in range(start, end):
+            entry = table[codes[index]]
+            if entry & _MANY:
+                code = codes[index]
+                for step in range(many_starts[code], many_starts[code + 1]):
+                    replaced[place] = many_codes[step]
+                    place += 1
+            else:
+                replaced[place] = entry & _RESULT
+                place += 1
+    return replaced

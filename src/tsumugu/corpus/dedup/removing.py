@@ -1,0 +1,114 @@
+"""The spans of text to cut from the documents of one shard, or of a group of shards.
+
+The one place of deduplication that reads texts of whole shards: repeated lines and repeated
+substrings are marked character by character in one mask, and the mask becomes spans.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numba import njit
+
+from tsumugu.corpus.dedup import shards
+from tsumugu.corpus.dedup.normalising import code_points, comparable_codes
+from tsumugu.corpus.dedup.repeats import mark_repeats
+from tsumugu.corpus.dedup.substrings import mark_substrings
+
+REMOVALS = pa.list_(pa.struct([("start", pa.int64()), ("end", pa.int64())]))
+
+
+@dataclass(frozen=True)
+class RemovalTask:
+    """Neighbouring shards that are looked at together."""
+
+    shards: tuple[Path, ...]
+    first_row: int
+    alive: Path
+    """`bool [documents]` as .npy; nothing is cut from the others, and they hold no copies."""
+    frequent: Path | None
+    """What `repeats.find_frequent` wrote."""
+    paragraphs: bool
+    min_characters: int | None
+    """Code points of a repeated substring."""
+    output: Path
+
+
+def mark_removals(task: RemovalTask) -> None:
+    """Write, for every row of the shards: `removals` (spans of code points), `left` (visible characters)."""
+    texts: list[str] = []
+    for _, table in shards.tables(task.shards, ["text"]):
+        texts += table["text"].to_pylist()
+    rows = np.arange(len(texts)) + task.first_row
+    alive = shards.load_array(task.alive)[rows]
+    texts = [text if lives else "" for text, lives in zip(texts, alive, strict=True)]
+    codes, offsets = code_points(texts)
+    cut = np.zeros(len(codes), dtype=np.bool_)
+    if task.frequent is not None:
+        compared = comparable_codes(texts)
+        mark_repeats(
+            codes, offsets, compared, rows, frequent=task.frequent, paragraphs=task.paragraphs, cut=cut
+        )
+    if task.min_characters is not None:
+        mark_substrings(codes, offsets, size=task.min_characters, cut=cut)
+    counts, starts, ends = _spans(cut, offsets)
+    visible = np.array([not character.isspace() for character in map(chr, range(0x3001))])
+    left = _count_visible(codes, offsets, cut, visible)
+    spans = pa.StructArray.from_arrays([pa.array(starts), pa.array(ends)], names=["start", "end"])
+    removals = pa.ListArray.from_arrays(pa.array(counts.astype(np.int32)), spans)
+    shards.write_columns(task.output, {"removals": removals, "left": left})
+
+
+def cut_spans(text: str, spans: list[dict[str, int]] | None) -> str:
+    """`text` without the spans, as `removals` gives them: ascending, apart from each other.
+
+    >>> cut_spans("目次へ\\n本文です。\\n", [{"start": 0, "end": 4}])
+    '本文です。\\n'
+    """
+    kept, place = [], 0
+    for span in spans or []:
+        kept.append(text[place : span["start"]])
+        place = span["end"]
+    return "".join([*kept, text[place:]])
+
+
+def read_removals(path: Path) -> pa.Array:
+    """The spans that `mark_removals` wrote, a list for each row."""
+    return pq.read_table(path, columns=["removals"])["removals"].combine_chunks().cast(REMOVALS)
+
+
+@njit(cache=True)
+def _spans(cut, offsets):  # type: ignore[no-untyped-def]
+    documents = len(offsets) - 1
+    counts = np.zeros(documents + 1, dtype=np.int64)
+    total = 0
+    for index in range(len(cut)):
+        total += cut[index]
+    starts = np.empty(total, dtype=np.int64)
+    ends = np.empty(total, dtype=np.int64)
+    count = 0
+    for document in range(documents):
+        start = offsets[document]
+        before = False
+        for index in range(start, offsets[document + 1]):
+            if cut[index] and not before:
+                starts[count] = index - start
+                count += 1
+            if cut[index]:
+                ends[count - 1] = index - start + 1
+            before = cut[index]
+        counts[document + 1] = count
+    return counts, starts[:count], ends[:count]
+
+
+@njit(cache=True)
+def _count_visible(codes, offsets, cut, visible):  # type: ignore[no-untyped-def]
+    left = np.zeros(len(offsets) - 1, dtype=np.int64)
+    for document in range(len(left)):
+        for index in range(offsets[document], offsets[document + 1]):
+            code = codes[index]
+            if not cut[index] and (code >= len(visible) or visible[code]):
+                left[document] += 1
+    return left
