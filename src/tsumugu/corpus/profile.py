@@ -12,31 +12,6 @@ from tsumugu.corpus.signal_names import SignalName
 from tsumugu.corpus.transforms.names import TransformName
 from tsumugu.section import Section
 
-RESERVED_REASONS:
-            raise ValueError(f"{self.reason!r} is the name of a reason that the corpus stage itself gives")
-        return self
-
-
-class Profile(Section):
-    """A named set of transforms and rules, in `corpus/profiles/NAME.yaml`."""
-
-    source: Annotated[str, Field(min_length=1)]
-    """Where the thresholds come from."""
-    transforms: tuple[TransformName, ...]
-    rules: tuple[Rule, ...]
-
-
-ProfileName = Literal["web-ja", "hojichar", "llm-jp-v1", "swallow-v1"]
-PROFILES: tuple[ProfileName, ...] = get_args(ProfileName)
-
-
-@cache
-def load_profile(name: ProfileName) -> Profile:
-    """A profile that ships with Tsumugu."""
-    text = files("tsumugu.corpus").joinpath("profiles", f"{name}.yaml").read_text(encoding="utf-8")
-    return Profile.model_validate_json(json.dumps(yaml.safe_load(text)))
-
-
 RESERVED_REASONS = (
     "exact_duplicate",
     "url_duplicate",
@@ -73,5 +48,27 @@ class Rule(Section):
         if not lows and not highs:
             raise ValueError("a rule needs a threshold: at_least, at_most, above or below")
         if lows and highs and max(lows) > min(highs):
-            raise ValueError(f"nothing passes: the signal would have to be {max(lows)} and {min(highs)} at once")
-        if self.reason in
+            raise ValueError(f"nothing passes: the signal would have to be {max(lows)} and {min(highs)}")
+        if self.reason in RESERVED_REASONS:
+            raise ValueError(f"{self.reason!r} is the name of a reason that the corpus stage itself gives")
+        return self
+
+
+class Profile(Section):
+    """A named set of transforms and rules, in `corpus/profiles/NAME.yaml`."""
+
+    source: Annotated[str, Field(min_length=1)]
+    """Where the thresholds come from."""
+    transforms: tuple[TransformName, ...]
+    rules: tuple[Rule, ...]
+
+
+ProfileName = Literal["web-ja", "hojichar", "llm-jp-v1", "swallow-v1"]
+PROFILES: tuple[ProfileName, ...] = get_args(ProfileName)
+
+
+@cache
+def load_profile(name: ProfileName) -> Profile:
+    """A profile that ships with Tsumugu."""
+    text = files("tsumugu.corpus").joinpath("profiles", f"{name}.yaml").read_text(encoding="utf-8")
+    return Profile.model_validate_json(json.dumps(yaml.safe_load(text)))
