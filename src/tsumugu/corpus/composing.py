@@ -66,10 +66,8 @@ def run_compose(compose: "Compose", texts: Sequence[str]) -> tuple[list[str], li
     from hojichar import Document
 
     changed, reasons = [], []
-    # A list: a filter may take documents ahead of what it has given.
-    for document, text in zip(
-        list(compose.apply_stream([Document(text) for text in texts])), texts, strict=True
-    ):
+    documents = list(compose.apply_stream([Document(text) for text in texts]))
+    for document, text in zip(documents, texts, strict=True):
         if document.is_rejected:
             changed.append(text)
             reasons.append(_reason(document.reject_reason))

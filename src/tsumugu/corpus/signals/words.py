@@ -159,7 +159,7 @@ def _letters(codes, offsets, classes):  # type: ignore[no-untyped-def]
     for document in range(len(offsets) - 1):
         for position in range(offsets[document], offsets[document + 1]):
             kind = classes[codes[position]]
-            if kind == HIRAGANA or kind == KATAKANA or kind == KANJI:
+            if kind in (HIRAGANA, KATAKANA, KANJI):
                 letters[document] += 1
     return letters
 
