@@ -20,7 +20,9 @@
     const entry = data.documents[place];
     const made = element("article", "document");
     const head = element("header", "");
-    head.append(element("b", "", short(value)), element("code", "", entry.address));
+    const address = element("code", "", entry.address);
+    address.title = entry.id;
+    head.append(element("b", "", short(value)), address);
     if (fails.length) head.append(element("span", "badge", "also fails " + fails.join(", ")));
     const text = element("pre", "", entry.text);
     text.dir = "auto";
