@@ -220,9 +220,10 @@ def test_a_moved_threshold_counts_and_shows_what_it_would_drop(
           command: command.hidden || command.querySelector("code").textContent,
         });
         found.before = read();
-        slider.value = found.place = data.grid.findIndex((value) => value > 870);
+        const place = data.grid.findIndex((value) => value > 870);
+        slider.value = Math.round(data.places[place] * slider.max);
         slider.dispatchEvent(new Event("input"));
-        found.threshold = data.grid[found.place];
+        found.threshold = Number(read().value);
         found.moved = read();
         root.querySelector(".reset").click();
         found.back = read();
@@ -230,6 +231,7 @@ def test_a_moved_threshold_counts_and_shows_what_it_would_drop(
     )
     values = pq.read_table(finished_run / "corpus" / "decisions")["characters"].drop_null().to_numpy()
     assert found["before"] == found["back"]
+    assert 850 < found["threshold"] < 900
     assert found["before"]["command"] is True
     assert found["before"]["fails"] == str(np.sum(values < 100))
     assert found["moved"]["fails"] == str(np.sum(values < found["threshold"]))

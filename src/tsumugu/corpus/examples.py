@@ -23,6 +23,8 @@ _FIRST_BAND, _BANDS = -10, 24
 """Distances from a threshold, in half doublings: from 1/32 of it to 128 times it."""
 _MEMBERS = 2
 """Copies that are shown beside one surviving document."""
+CLUSTER_CHARACTERS = 4000
+"""Of each text in a cluster."""
 
 
 class Rule(Protocol):
@@ -112,7 +114,11 @@ def near_thresholds(
 
 
 def duplicate_clusters(
-    measured: Sequence[Path], decided: Sequence[Path], *, per_reason: int = 8, characters: int = 4000
+    measured: Sequence[Path],
+    decided: Sequence[Path],
+    *,
+    per_reason: int = 8,
+    characters: int = CLUSTER_CHARACTERS,
 ) -> list[dict[str, Any]]:
     """Documents that were dropped as copies, beside the one that they repeat, for `clusters.json`.
 

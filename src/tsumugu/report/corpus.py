@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from markupsafe import Markup
 
 from tsumugu.corpus.decisions import KEPT, QUARANTINED, FinishedCorpus, Threshold, examples, reasons
+from tsumugu.corpus.examples import CLUSTER_CHARACTERS
 from tsumugu.files import read_json
 from tsumugu.report.differences import differences, shortened
 from tsumugu.report.sweeps import Sweep, histogram, sweeps
@@ -196,8 +197,7 @@ def _card(
         "words": "at least" if below else "at most",
         "bound": sweep.bound,
         "threshold": sweep.threshold,
-        "position": sweep.position,
-        "last": len(sweep.grid) - 1,
+        "place": sweep.places[sweep.position],
         "fails": sweep.fails[sweep.position],
         "decides": sweep.decides[sweep.position],
         "documents": sweep.documents,
@@ -230,7 +230,7 @@ def _steps(
     others = [*_EXPLAINED, *sorted(set(dropped) - set(_EXPLAINED) - set(rules))]
     left = counts["in"] - counts["quarantined"]
     steps = []
-    for index, reason in enumerate([*rules, *others]):
+    for reason in [*rules, *others]:
         here = dropped.get(reason, 0)
         left -= here
         rule = rules.get(reason)
@@ -250,7 +250,6 @@ def _steps(
                 if mine or rule
                 else [_document(one) for one in stored.get(reason, [])[:examples_per_reason]],
                 "open": False,
-                "place": index,
             }
         )
     busiest = max((step for step in steps if step["cards"]), key=lambda step: step["dropped"], default=None)
@@ -266,7 +265,7 @@ def _pair(entry: Mapping[str, Any]) -> dict[str, Any]:
     for member in entry["members"]:
         passages = differences(survivor["text"], member["text"])
         changed = sum(len(one.text) for one in passages if one.kind in ("deleted", "inserted"))
-        cut = max(len(survivor["text"]), len(member["text"])) >= 4000
+        cut = max(len(survivor["text"]), len(member["text"])) >= CLUSTER_CHARACTERS
         shown = shortened(passages, open_end=cut)
         copies.append(
             {

@@ -152,7 +152,8 @@ def _sweep(
     decided: NDArray[np.bool_],
 ) -> Sweep:
     axis = _axis(values, threshold)
-    grid = _grid(axis, threshold)
+    whole = bool(np.all(values == np.floor(values))) and threshold == int(threshold)
+    grid = _grid(axis, threshold, whole=whole)
     places = axis.place(grid)
     counts = [_count_failing(np.sort(part), grid, bound) for part in (values, values[~decided])]
     bins = np.minimum((axis.place(values) * _BINS).astype(np.int64), _BINS - 1)
@@ -191,7 +192,7 @@ def _axis(values: NDArray[np.float64], threshold: float) -> Axis:
     return Axis(low=low, high=high, logarithmic=logarithmic)
 
 
-def _grid(axis: Axis, threshold: float) -> NDArray[np.float64]:
+def _grid(axis: Axis, threshold: float, *, whole: bool) -> NDArray[np.float64]:
     """Round values at equal distances on the axis; the threshold takes the place of the nearest."""
     values = axis.value(np.linspace(0.0, 1.0, _POSITIONS + 1))
     if axis.logarithmic:
@@ -199,7 +200,7 @@ def _grid(axis: Axis, threshold: float) -> NDArray[np.float64]:
     else:
         # As many digits as a step needs, so that nobody reads 0.15000000000000002.
         rounded = values.round(2 - math.floor(math.log10(axis.high - axis.low)))
-    rounded = np.unique(np.clip(rounded, axis.low, None))
+    rounded = np.unique(np.clip(rounded.round() if whole else rounded, axis.low, None))
     rounded[int(np.argmin(np.abs(axis.place(rounded) - axis.place(np.array([threshold])))))] = threshold
     return np.unique(rounded)
 
