@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 
 from tsumugu.corpus.decisions import Threshold, signal_columns
 
-_FIRST_BAND, _BANDS = -7, 17
-"""Distances from a threshold, in doublings: from 1/128 of it to 512 times it."""
+_FIRST_BAND, _BANDS = -10, 24
+"""Distances from a threshold, in half doublings: from 1/32 of it to 128 times it."""
 _MEMBERS = 2
 """Copies that are shown beside one surviving document."""
+CLUSTER_CHARACTERS = 4000
+"""Of each text in a cluster."""
 
 
 class Rule(Protocol):
@@ -53,7 +55,7 @@ def near_thresholds(
         measured: Parquet files with `id`, `text`, `url`, `source` and the rules' signals.
         per_side: of the documents that fail a bound, and of those that pass it, so many nearest ones.
             Documents that no other rule drops come first: for them this bound decides. Beside the
-            nearest stands one for every doubling of the distance, for whoever moves the threshold far.
+            nearest stands one for every half doubling of the distance, for whoever moves the threshold.
         characters: of each text's beginning.
 
     Returns:
@@ -112,7 +114,11 @@ def near_thresholds(
 
 
 def duplicate_clusters(
-    measured: Sequence[Path], decided: Sequence[Path], *, per_reason: int = 8, characters: int = 4000
+    measured: Sequence[Path],
+    decided: Sequence[Path],
+    *,
+    per_reason: int = 8,
+    characters: int = CLUSTER_CHARACTERS,
 ) -> list[dict[str, Any]]:
     """Documents that were dropped as copies, beside the one that they repeat, for `clusters.json`.
 
@@ -179,7 +185,7 @@ def _choose(
     threshold: float,
     per_side: int,
 ) -> NDArray[np.int64]:
-    """Rows around a threshold: the nearest on either side, and one for every doubling of distance.
+    """Rows around a threshold: the nearest on either side, and one for every half doubling.
 
     Args:
         decided: documents that another rule drops; they come after all others.
@@ -189,7 +195,7 @@ def _choose(
     failing = values < threshold if bound == "at_least" else values > threshold
     scale = abs(threshold) or 1.0
     with np.errstate(divide="ignore", invalid="ignore"):
-        bands = np.floor(np.log2(distances / scale)) - _FIRST_BAND
+        bands = np.floor(2 * np.log2(distances / scale)) - _FIRST_BAND
     bands = np.clip(np.nan_to_num(bands), 0, _BANDS - 1).astype(np.int64)
     chosen: list[NDArray[np.int64]] = []
     for side in (failing, ~failing & ~np.isnan(values)):

@@ -20,7 +20,9 @@
     const entry = data.documents[place];
     const made = element("article", "document");
     const head = element("header", "");
-    head.append(element("b", "", short(value)), element("code", "", entry.address));
+    const address = element("code", "", entry.address);
+    address.title = entry.id;
+    head.append(element("b", "", short(value)), address);
     if (fails.length) head.append(element("span", "badge", "also fails " + fails.join(", ")));
     const text = element("pre", "", entry.text);
     text.dir = "auto";
@@ -50,9 +52,7 @@
     right.setAttribute("x", x);
     right.setAttribute("width", WIDTH - x);
     root.querySelector(".handle").setAttribute("transform", "translate(" + x + " 0)");
-    const slider = root.querySelector("input");
-    slider.value = position;
-    slider.setAttribute("aria-valuetext", short(threshold));
+    root.querySelector("input").setAttribute("aria-valuetext", short(threshold));
     root.querySelector(".value").textContent = short(threshold);
     root.querySelector(".fails").textContent = count(bound.fails[position]);
     root.querySelector(".decides").textContent = count(bound.decides[position]);
@@ -79,21 +79,27 @@
   for (const root of document.querySelectorAll(".bound")) {
     const bound = data.bounds[Number(root.dataset.bound)];
     const slider = root.querySelector("input");
-    const move = (position) => show(root, bound, position);
+    const at = (place) => {
+      let best = 0;
+      bound.places.forEach((other, index) => {
+        if (Math.abs(other - place) < Math.abs(bound.places[best] - place)) best = index;
+      });
+      return best;
+    };
+    const move = (position) => {
+      slider.value = bound.places[position] * slider.max;
+      show(root, bound, position);
+    };
     slider.disabled = false;
-    slider.addEventListener("input", () => move(Number(slider.value)));
+    // The slider stays where it is: put on the nearest position, the arrow keys might not leave it.
+    slider.addEventListener("input", () => show(root, bound, at(slider.value / slider.max)));
     root.querySelector(".reset").addEventListener("click", () => move(bound.start));
     resets.push(() => move(bound.start));
 
     const drawing = root.querySelector("svg");
     const follow = (event) => {
       const box = drawing.getBoundingClientRect();
-      const place = (event.clientX - box.left) / box.width;
-      let best = 0;
-      bound.places.forEach((other, index) => {
-        if (Math.abs(other - place) < Math.abs(bound.places[best] - place)) best = index;
-      });
-      move(best);
+      move(at((event.clientX - box.left) / box.width));
     };
     drawing.addEventListener("pointerdown", (event) => {
       drawing.setPointerCapture(event.pointerId);

@@ -15,10 +15,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 from markupsafe import Markup
 
 from tsumugu.corpus.decisions import KEPT, QUARANTINED, FinishedCorpus, Threshold, examples, reasons
+from tsumugu.corpus.examples import CLUSTER_CHARACTERS
 from tsumugu.files import read_json
 from tsumugu.report.differences import differences, shortened
 from tsumugu.report.sweeps import Sweep, histogram, sweeps
@@ -27,8 +29,8 @@ from tsumugu.visible import visible
 _EXAMPLE_CHARACTERS = 500
 _SIDE = 3
 """Documents that are shown on either side of a threshold."""
-_PER_BOUND = 40
-"""Documents on the page for each bound; those nearest to it first."""
+_NEAREST, _FARTHER = 6, 18
+"""Documents on the page for either side of each bound: the nearest, and others at any distance."""
 _QUARANTINED = 20
 _EXPLAINED = {
     "exact_duplicate": "says the same as a document that stays, letter by letter",
@@ -127,10 +129,9 @@ def _documents_around(
     shown: dict[str, int] = {}
     found = {}
     for reason, bound, threshold, entries in around:
-        nearest = sorted(entries, key=lambda one: (abs(one["value"] - threshold), one["id"]))
-        half = _PER_BOUND // 2
-        # The nearest, and every other one of the rest, so that there is something at any distance.
-        few = [*nearest[:half], *nearest[half::2]][:_PER_BOUND]
+        below = [one for one in entries if one["value"] < threshold]
+        above = [one for one in entries if one["value"] >= threshold]
+        few = _some(below[::-1]) + _some(above)
         found[reason, bound] = [
             {
                 "document": shown.setdefault(one["id"], len(shown)),
@@ -142,10 +143,17 @@ def _documents_around(
     return [_document({"id": name, **texts[name]}) for name in shown], found
 
 
+def _some(by_distance: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first, and as many others in equal steps to the last."""
+    rest = by_distance[_NEAREST:]
+    steps = np.unique(np.linspace(0, max(0, len(rest) - 1), _FARTHER).astype(int))
+    return [*by_distance[:_NEAREST], *(rest[step] for step in steps if step < len(rest))]
+
+
 def _around(
     rule: Threshold, chosen: Sequence[Mapping[str, Any]], rules: Sequence[Threshold]
 ) -> list[dict[str, Any]]:
-    return [
+    found = [
         {
             "id": one["id"],
             "value": one["signals"][rule.signal],
@@ -158,13 +166,14 @@ def _around(
         for one in chosen
         if one["signals"].get(rule.signal) is not None
     ]
+    return sorted(found, key=lambda one: (one["value"], one["id"]))
 
 
 def _document(one: Mapping[str, Any]) -> dict[str, Any]:
     text = one["text"]
     cut = "…" if len(text) >= _EXAMPLE_CHARACTERS else ""
     return {
-        "id": one["id"],
+        "id": visible(one["id"]),
         "address": visible(f"{one['source']}: {one['url']}"),
         "text": visible(text[:_EXAMPLE_CHARACTERS]) + cut,
     }
@@ -188,8 +197,7 @@ def _card(
         "words": "at least" if below else "at most",
         "bound": sweep.bound,
         "threshold": sweep.threshold,
-        "position": sweep.position,
-        "last": len(sweep.grid) - 1,
+        "place": sweep.places[sweep.position],
         "fails": sweep.fails[sweep.position],
         "decides": sweep.decides[sweep.position],
         "documents": sweep.documents,
@@ -222,7 +230,7 @@ def _steps(
     others = [*_EXPLAINED, *sorted(set(dropped) - set(_EXPLAINED) - set(rules))]
     left = counts["in"] - counts["quarantined"]
     steps = []
-    for index, reason in enumerate([*rules, *others]):
+    for reason in [*rules, *others]:
         here = dropped.get(reason, 0)
         left -= here
         rule = rules.get(reason)
@@ -242,7 +250,6 @@ def _steps(
                 if mine or rule
                 else [_document(one) for one in stored.get(reason, [])[:examples_per_reason]],
                 "open": False,
-                "place": index,
             }
         )
     busiest = max((step for step in steps if step["cards"]), key=lambda step: step["dropped"], default=None)
@@ -258,7 +265,7 @@ def _pair(entry: Mapping[str, Any]) -> dict[str, Any]:
     for member in entry["members"]:
         passages = differences(survivor["text"], member["text"])
         changed = sum(len(one.text) for one in passages if one.kind in ("deleted", "inserted"))
-        cut = max(len(survivor["text"]), len(member["text"])) >= 4000
+        cut = max(len(survivor["text"]), len(member["text"])) >= CLUSTER_CHARACTERS
         shown = shortened(passages, open_end=cut)
         copies.append(
             {
@@ -310,6 +317,8 @@ def _sources(
                         "documents": found[reason],
                         "share": found[reason] / max(1, number["in"]),
                         "kind": reason if reason in (KEPT, QUARANTINED) else "dropped",
+                        # The same shade for the same reason in every source.
+                        "shade": order.index(reason) % 3 if reason in order else 0,
                     }
                     for reason in parts
                 ],

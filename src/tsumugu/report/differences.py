@@ -10,12 +10,9 @@ as changed too, and long equal passages are left out.
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numba import njit
-
 Kind = Literal["same", "deleted", "inserted", "omitted"]
 
-_MOST_DIFFERENCES = 2000
+_MOST_DIFFERENCES = 800
 _CRUMB = 3
 """Characters. Equal runs up to this length between two changes say nothing to a reader."""
 _CONTEXT = 60
@@ -65,9 +62,8 @@ def _middle(old: str, new: str) -> list[Passage]:
     replaced = [Passage("deleted", old), Passage("inserted", new)]
     if not old or not new:
         return replaced
-    codes = [np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32) for text in (old, new)]
-    path = _shortest_script(*codes, min(_MOST_DIFFERENCES, len(old) + len(new)))
-    if len(path) == 0:
+    path = _shortest_script(old, new, limit=_MOST_DIFFERENCES)
+    if path is None:
         return replaced
     passages = []
     x = y = 0
@@ -112,43 +108,39 @@ def _common(one: str, other: str) -> int:
     return most
 
 
-@njit(cache=True)
-def _shortest_script(old, new, limit):  # type: ignore[no-untyped-def]
-    """Points (characters of old, of new) after every step and its diagonal: `int64 [steps + 1, 2]`.
+def _shortest_script(old: str, new: str, *, limit: int) -> list[tuple[int, int]] | None:
+    """Points (characters of `old`, of `new`) after every step and the equal characters behind it.
 
-    Empty when more than `limit` steps are needed.
+    The first is that of no step. None if more than `limit` steps are needed.
     """
-    # furthest[k + limit + 1] is how far in `old` the diagonal k = x - y was followed.
-    furthest = np.zeros(2 * limit + 3, dtype=np.int32)
-    trace = np.zeros((limit + 1) * (limit + 2) // 2 * 2, dtype=np.int32)
-    for steps in range(limit + 1):
+    # On the diagonal k = x - y, how far in `old` the furthest path came with the steps so far;
+    # `trace` remembers it for every number of steps.
+    furthest = {1: 0}
+    trace: list[dict[int, int]] = []
+    for steps in range(min(limit, len(old) + len(new)) + 1):
+        here: dict[int, int] = {}
         for k in range(-steps, steps + 1, 2):
-            place = k + limit + 1
-            if k == -steps or (k != steps and furthest[place - 1] < furthest[place + 1]):
-                x = furthest[place + 1]
-            else:
-                x = furthest[place - 1] + 1
+            x = furthest[k + 1] if _inserts(furthest, k, steps) else furthest[k - 1] + 1
             y = x - k
-            while x < len(old) and y < len(new) and x >= 0 and y >= 0 and old[x] == new[y]:
-                x += 1
-                y += 1
-            furthest[place] = x
-            trace[steps * steps + steps + k] = x
+            while x < len(old) and y < len(new) and old[x] == new[y]:
+                x, y = x + 1, y + 1
+            here[k] = x
             if x >= len(old) and y >= len(new):
-                return _walk_back(trace, steps, k)
-    return np.zeros((0, 2), dtype=np.int64)
+                return _walk_back([*trace, here], k)
+        trace.append(here)
+        furthest = here
+    return None
 
 
-@njit(cache=True)
-def _walk_back(trace, steps, k):  # type: ignore[no-untyped-def]
-    path = np.zeros((steps + 1, 2), dtype=np.int64)
-    for step in range(steps, -1, -1):
-        base = step * step + step
-        path[step, 0] = trace[base + k]
-        path[step, 1] = trace[base + k] - k
-        if step == 0:
-            break
-        before = (step - 1) * (step - 1) + step - 1
-        down = k == -step or (k != step and trace[before + k - 1] < trace[before + k + 1])
-        k = k + 1 if down else k - 1
-    return path
+def _inserts(furthest: dict[int, int], k: int, steps: int) -> bool:
+    """Whether the furthest path to diagonal `k` comes from above (an insertion) or the left."""
+    return k == -steps or (k != steps and furthest[k - 1] < furthest[k + 1])
+
+
+def _walk_back(trace: list[dict[int, int]], k: int) -> list[tuple[int, int]]:
+    path = []
+    for steps in range(len(trace) - 1, -1, -1):
+        path.append((trace[steps][k], trace[steps][k] - k))
+        if steps > 0:
+            k += 1 if _inserts(trace[steps - 1], k, steps) else -1
+    return path[::-1]

@@ -7,7 +7,6 @@ those for which this bound decides.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -153,7 +152,8 @@ def _sweep(
     decided: NDArray[np.bool_],
 ) -> Sweep:
     axis = _axis(values, threshold)
-    grid = _grid(axis, threshold)
+    whole = bool(np.all(values == np.floor(values))) and threshold == int(threshold)
+    grid = _grid(axis, threshold, whole=whole)
     places = axis.place(grid)
     counts = [_count_failing(np.sort(part), grid, bound) for part in (values, values[~decided])]
     bins = np.minimum((axis.place(values) * _BINS).astype(np.int64), _BINS - 1)
@@ -192,26 +192,28 @@ def _axis(values: NDArray[np.float64], threshold: float) -> Axis:
     return Axis(low=low, high=high, logarithmic=logarithmic)
 
 
-def _grid(axis: Axis, threshold: float) -> NDArray[np.float64]:
+def _grid(axis: Axis, threshold: float, *, whole: bool) -> NDArray[np.float64]:
     """Round values at equal distances on the axis; the threshold takes the place of the nearest."""
     values = axis.value(np.linspace(0.0, 1.0, _POSITIONS + 1))
-    # Three digits of what a step is, so that nobody reads 0.15000000000000002.
-    digits = 2 - math.floor(math.log10(axis.high - axis.low))
-    rounded = np.array([_round(float(value), digits, axis.logarithmic) for value in values])
-    rounded = np.unique(np.clip(rounded, axis.low, None))
+    if axis.logarithmic:
+        rounded = np.array([float(f"{value:.3g}") for value in values])
+    else:
+        # As many digits as a step needs, so that nobody reads 0.15000000000000002.
+        rounded = values.round(2 - math.floor(math.log10(axis.high - axis.low)))
+    rounded = np.unique(np.clip(rounded.round() if whole else rounded, axis.low, None))
     rounded[int(np.argmin(np.abs(axis.place(rounded) - axis.place(np.array([threshold])))))] = threshold
     return np.unique(rounded)
 
 
-def _round(value: float, digits: int, significant: bool) -> float:
-    return float(f"{value:.3g}") if significant else round(value, digits + 1)
-
-
-def _ticks(axis: Axis) -> Sequence[float]:
+def _ticks(axis: Axis) -> list[float]:
+    """Powers of ten, or some five multiples of 1, 2 or 5 of a power of ten."""
     if axis.logarithmic:
         powers = [10.0**power for power in range(0, 12)]
         return [axis.low, *(power for power in powers if axis.low + 1 < power < axis.high * 0.9), axis.high]
-    return [axis.low + (axis.high - axis.low) * part / 5 for part in range(6)]
+    power = 10.0 ** math.floor(math.log10((axis.high - axis.low) / 5))
+    step = next(power * part for part in (1, 2, 5, 10) if (axis.high - axis.low) / (power * part) <= 6)
+    first, last = math.ceil(axis.low / step), math.floor(axis.high / step + 1e-9)
+    return [step * multiple for multiple in range(first, last + 1)]
 
 
 def _number(value: float) -> str:
