@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from harness import ROOT, Row, measure, read_result, write_result
 from numba import njit
+
+from harness import ROOT, Row, measure, read_result, write_result
 
 _PAGE = ROOT / "docs" / "scale.md"
 _BEGIN, _END = "<!-- scale_model.py begin -->", "<!-- scale_model.py end -->"
@@ -169,7 +170,7 @@ def _unite_band() -> int:
     return int(parents.sum())
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _unite(parents, partners):  # type: ignore[no-untyped-def]
     for node in range(len(partners)):
         left, right = node, partners[node]
