@@ -25,15 +25,21 @@ def corpus_files(recipe: Recipe, folder: Path, *, workers: int, engine: Engine) 
 
 
 def working_processes() -> list[int]:
-    """Ray's workers that are at work on one of our tasks; Ray writes that into their title."""
+    """Workers of our cluster that are at work on one of our tasks; Ray writes that into their title."""
     found = []
     for folder in Path("/proc").iterdir():
         try:
-            if folder.name.isdigit() and (folder / "cmdline").read_bytes().startswith(b"ray::_call"):
+            at_work = folder.name.isdigit() and (folder / "cmdline").read_bytes().startswith(b"ray::_call")
+            # Ours alone: the parent of a worker is a node, and these tests are the parent of that.
+            if at_work and parent_of(parent_of(int(folder.name))) == os.getpid():
                 found.append(int(folder.name))
         except OSError:
             continue
     return found
+
+
+def parent_of(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
 
 
 class Killer(threading.Thread):
