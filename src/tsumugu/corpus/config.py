@@ -13,19 +13,53 @@ __all__ = ["SIGNALS", "CorpusConfig", "DedupConfig", "Input", "Rule", "SignalNam
 
 
 class Input(Section):
-    """A file, or a folder that is read with all its subfolders.
+    """Files of one origin: a folder with all its subfolders, one file, a glob, or any of these
+    elsewhere (`s3://bucket/folder`, `https://host/file.jsonl.gz`), or a dataset of the Hugging Face
+    Hub (`hf://datasets/OWNER/NAME`, best with `@COMMIT` behind it).
 
-    A folder inside the folder of another input belongs to the inner one alone.
+    A file below two inputs belongs to the innermost one alone.
     """
 
     path: Annotated[str, Field(min_length=1)]
-    """HTML (.html, .htm, .xhtml) and JSON Lines (.jsonl, .ndjson; also .gz, .bz2, .xz, .zst)."""
     source: Annotated[str, Field(min_length=1)]
     """A name for where these pages come from; it stands beside every document."""
     optional: bool = False
     """Go on without this input when it does not exist or holds no file that can be read."""
     license: Annotated[str, Field(min_length=1)]
     """The license of these pages, best as an SPDX expression; it stands beside every document."""
+    format: Literal["auto", "html", "jsonl", "parquet", "text", "warc", "wet"] = "auto"
+    """`auto` goes by the names of files and passes over those it does not know; any other value
+    reads every file as that format, whatever its name."""
+    text_key: Annotated[str, Field(min_length=1)] = "text"
+    """JSON Lines, Parquet and datasets: the key or column that holds the text."""
+    url_key: Annotated[str, Field(min_length=1)] = "url"
+    """The same for the address, which may be absent."""
+    metadata_keys: tuple[str, ...] = ()
+    """More keys or columns that travel with the document."""
+    subset: str | None = None
+    """Hugging Face datasets only: the configuration to read, such as `ja` or `20231101.ja`."""
+    split: Annotated[str, Field(min_length=1)] = "train"
+    """Hugging Face datasets only."""
+    options: dict[str, str | int | bool] = Field(default_factory=dict)
+    """Remote paths only: arguments for fsspec, such as `{anon: true}` for a public S3 bucket. They
+    are written into the run's folder: leave secrets to the environment."""
+
+
+class ExtractionConfig(Section):
+    """How the main text is found in HTML."""
+
+    extractor: Literal["resiliparse", "trafilatura"] = "resiliparse"
+    """`resiliparse` is fast; `trafilatura` (an extra) is about twenty times slower and leaves less
+    boilerplate on news and blog pages."""
+    seconds: Annotated[float, Field(gt=0)] = 5.0
+    """Processor time that trafilatura may take for one page; then resiliparse's text is taken."""
+    language_gate: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Pages whose visible text has a smaller share of kana do not go to trafilatura: they come out
+    with resiliparse's text, so that the rules decide. 0 sends every page there."""
+    pages_per_process: Annotated[int, Field(ge=1)] = 5000
+    """The trafilatura process is replaced after this many pages, because it leaks."""
+    megabytes_per_process: Annotated[int, Field(ge=512)] = 2048
+    """It cannot allocate more address space than this, and is replaced when it holds half of it."""
 
 
 class RepeatedLines(Section):
@@ -118,6 +152,7 @@ class CorpusConfig(Section):
     """A larger page or JSON line is quarantined instead of read."""
     shard_bytes: Annotated[int, Field(ge=1)] = 16 * 2**20
     """Input bytes that form one unit of work."""
+    extraction: ExtractionConfig = ExtractionConfig()
     profile: ProfileName | None = "web-ja"
     """The transforms and rules to begin with; null begins with none."""
     transforms: tuple[TransformName, ...] | None = None
@@ -140,7 +175,7 @@ class CorpusConfig(Section):
         sources = [entry.source for entry in self.inputs]
         if len(set(sources)) < len(sources):
             raise ValueError("two inputs have the same source; documents could not be told apart")
-        paths = [entry.path for entry in self.inputs]
+        paths = [(entry.path, entry.subset, entry.split) for entry in self.inputs]
         if len(set(paths)) < len(paths):
             raise ValueError("two inputs have the same path; every document would come in twice")
         return self

@@ -1,25 +1,35 @@
 """Bytes to text: the encodings that Japanese pages have come in for thirty years.
 
 UTF-8 is asked first, since text in another encoding is almost never valid UTF-8. Then come the
-encoding that the page declares and the Japanese ones; among those that decode without an error,
-the one that yields the most kana wins, since Shift_JIS bytes read as EUC-JP (and the reverse)
-give rare kanji and half-width katakana. What fits nowhere is decoded with replacement characters
-while they are few, and refused otherwise: half-destroyed text teaches a model noise.
+encoding that the page declares, the one that its server claims, and the Japanese ones; among those
+that decode without an error, the one that yields the most kana wins (in a sample from the first
+character outside ASCII on), since Shift_JIS bytes read as EUC-JP (and the reverse) give rare kanji
+and half-width katakana. What fits nowhere is decoded with replacement characters while they are
+few, and refused otherwise: half-destroyed text teaches a model noise.
 """
 
 import codecs
 import re
 
-from resiliparse.parse.encoding import detect_encoding
+import numpy as np
+from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
 _DECLARED = re.compile(
     rb"""<(?:meta|\?xml)[^>]{0,200}?(?:charset|encoding)\s*=\s*["']?\s*([A-Za-z0-9._:-]+)""", re.I
 )
-_WEB_ENCODING = re.compile(r"(?:cp|iso|euc|shift|koi8|big5|gb|mac|johab|hz|utf|ascii|ptcp)[\w-]*$")
 _DECLARATION_BYTES = 4096
 _SNIFFED_BYTES = 65536
+_BINARY_BYTES = 16384
 _ISO_2022_JP = re.compile(rb"\x1b\$[@B]")
-_JAPANESE = ("cp932", "euc_jis_2004")
+_JAPANESE = ("cp932", "euc_jp", "euc_jis_2004")
+# What pages say and browsers do not know.
+_ALIASES = {"cp932": "shift_jis", "shift-jis-2004": "shift_jis", "eucjp": "euc-jp", "euc_jp": "euc-jp"}
+# Browsers, too, take these names to mean their supersets.
+_SUPERSETS = {"shift_jis": "cp932", "gbk": "gb18030"}
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
+_SAMPLE_BYTES = 2048
+_JAPANESE_SHARE = 0.02
+_CERTAIN_SHARE = 0.1
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -30,15 +40,18 @@ _BOMS = (
 _CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\f\r\x1b"))
 _MOST_CONTROLS = 0.01
 _MOST_REPLACED = 0.002
-_KANA = re.compile("[\u3041-\u3096\u30a1-\u30fa]")
 
 
 class Undecodable(ValueError):
     """The bytes are not text in any encoding that we know."""
 
 
-def decode_page(raw: bytes) -> str:
+def decode_page(raw: bytes, *, hint: str | None = None) -> str:
     """The text of a page.
+
+    Args:
+        hint: the encoding that the HTTP header names. It is often wrong, so it counts no more than
+            any other candidate.
 
     Raises:
         Undecodable: the bytes are binary, or too many of them fit no encoding.
@@ -46,32 +59,68 @@ def decode_page(raw: bytes) -> str:
     for bom, encoding in _BOMS:
         if raw.startswith(bom):
             return _decode_leniently(raw[len(bom) :], encoding)
-    head = raw[:_SNIFFED_BYTES]
+    head = raw[:_BINARY_BYTES]
     if len(head) - len(head.translate(None, _CONTROL_BYTES)) > _MOST_CONTROLS * len(head):
         raise Undecodable("binary data, not a page")
-    # ISO-2022-JP is a seven-bit encoding; elsewhere its escape is a stray control character.
-    if raw.isascii() and _ISO_2022_JP.search(raw):
-        return _decode_leniently(raw, "iso2022_jp_2004")
-    utf8 = _decode_strictly(raw, "utf-8")
+    # ISO-2022-JP is ASCII bytes throughout, and thus valid UTF-8.
+    utf8 = None if raw.isascii() and _ISO_2022_JP.search(raw) else _decode_strictly(raw, "utf-8")
     if utf8 is not None:
         return utf8
-    candidates = [*_declared(raw), *_JAPANESE]
-    texts = [text for encoding in candidates if (text := _decode_strictly(raw, encoding)) is not None]
-    if texts:
-        return max(texts, key=_kana_share)
-    return _decode_leniently(raw, detect_encoding(raw, max_len=_SNIFFED_BYTES) or "utf-8")
+    if _ISO_2022_JP.search(raw):
+        return _decode_leniently(raw, "iso2022_jp_2004")
+    shares = _kana_shares(raw, ["utf-8", *_declared(raw), *_text_encoding(hint or ""), *_JAPANESE])
+    ranked = sorted(shares, key=lambda encoding: -shares[encoding])
+    japanese = shares[ranked[0]] >= _JAPANESE_SHARE
+    if japanese and ranked[0] == "utf-8":
+        return _decode_leniently(raw, "utf-8")
+    for encoding in ranked:
+        # Encodings of single bytes decode anything. Where one of them would win although the bytes
+        # look Japanese, a few bytes are broken.
+        if japanese and shares[encoding] == 0 and _is_single_byte(encoding):
+            continue
+        text = _decode_strictly(raw, encoding)
+        if text is not None:
+            return text
+    if japanese:
+        return _decode_leniently(raw, ranked[0])
+    detected = _text_encoding(detect_encoding(raw, max_len=_SNIFFED_BYTES) or "")
+    return _decode_leniently(raw, *(detected or ["utf-8"]))
+
+
+def _kana_shares(raw: bytes, encodings: list[str]) -> dict[str, float]:
+    """The share of kana that each encoding finds, from the first character outside ASCII on.
+
+    Ends at the first that finds so much that no wrong reading could.
+    """
+    first = _NOT_ASCII.search(raw)
+    start = first.start() if first else 0
+    sample = raw[start : start + _SAMPLE_BYTES]
+    shares = {}
+    for encoding in dict.fromkeys(encodings):
+        shares[encoding] = _kana_share(sample.decode(encoding, errors="replace"))
+        if shares[encoding] >= _CERTAIN_SHARE:
+            break
+    return shares
+
+
+def _is_single_byte(encoding: str) -> bool:
+    return len(bytes(range(256)).decode(encoding, errors="replace")) == 256
 
 
 def _declared(raw: bytes) -> list[str]:
     match = _DECLARED.search(raw[:_DECLARATION_BYTES])
-    if match is None:
-        return []
-    try:
-        name = codecs.lookup(match[1].decode("ascii")).name
-    except LookupError:
-        return []
-    # Python knows codecs that no page is written in ("unicode_escape", "rot13"); a page may name any.
-    return [name] if _WEB_ENCODING.match(name) else []
+    return _text_encoding(match[1].decode("ascii")) if match else []
+
+
+def _text_encoding(label: str) -> list[str]:
+    """The codec for a label, or nothing.
+
+    Only labels that browsers know, since Python's codecs include some that are no encodings of text
+    (rot13, idna) or give half surrogate pairs (unicode_escape, utf-7).
+    """
+    label = label.strip().lower()
+    name = map_encoding_to_html5(_ALIASES.get(label, label), fallback_utf8=False)
+    return [_SUPERSETS.get(name, name)] if name else []
 
 
 def _decode_strictly(raw: bytes, encoding: str) -> str | None:
@@ -98,4 +147,6 @@ def _decode_leniently(raw: bytes, encoding: str) -> str:
 
 
 def _kana_share(text: str) -> float:
-    return len(_KANA.findall(text)) / max(1, len(text))
+    points = np.frombuffer(text.encode("utf-32-le", errors="replace"), dtype="<u4")
+    kana = ((points >= 0x3041) & (points <= 0x3096)) | ((points >= 0x30A1) & (points <= 0x30FA))
+    return float(np.count_nonzero(kana)) / max(1, len(points))

@@ -1,15 +1,18 @@
-"""HTML to its main text.
+"""HTML to its main text: the fast tier.
 
-Resiliparse finds the main content (navigation, headers and footers go) at tens of megabytes a
-second. Two things are ours: a limit on nesting, since the time of tree algorithms grows with
-its square and a hostile page of 200,000 nested elements would hold a worker for an hour, and
-the page's own idea of its address.
+Resiliparse builds the tree and finds the main content (navigation, headers and footers go) at tens
+of megabytes a second. Two things are ours: a limit on nesting, since the time of tree algorithms
+grows with its square and a hostile page of 200,000 nested elements would hold a worker for an
+hour, and the page's own idea of its address.
 """
 
 import re
-from html import unescape
+from collections.abc import Sequence
+from urllib.parse import urljoin
 
 from resiliparse.extract.html2text import extract_plain_text
+
+from tsumugu.corpus.markup import Tag, head_tags
 
 DEEPEST_NESTING = 2000
 """Browsers themselves stop at about 512 (Blink's maximumHTMLParserDOMTreeDepth)."""
@@ -31,10 +34,6 @@ _FORMATTING = frozenset(
 )
 _VERBATIM = {name: re.compile(f"</{name}", re.I) for name in ("script", "style", "textarea", "title")}
 _COMMENT_END = re.compile("-->")
-_LINK = re.compile(r"<link\b[^<>]*>", re.I)
-_CANONICAL = re.compile(r"\brel\s*=\s*[\"']?canonical\b", re.I)
-_HREF = re.compile(r"\bhref\s*=\s*[\"']?([^\"'\s>]+)", re.I)
-_HEAD_CHARACTERS = 20_000
 
 
 class TooDeep(ValueError):
@@ -47,21 +46,29 @@ def extract_text(html: str) -> str:
     Raises:
         TooDeep: elements are nested more than `DEEPEST_NESTING` deep.
     """
-    _refuse_bombs(html)
+    refuse_bombs(html)
     text: str = extract_plain_text(html, main_content=True, alt_texts=False, preserve_formatting=True)
     return text
 
 
 def canonical_url(html: str) -> str:
-    """The address that the page gives itself, or an empty string."""
-    for link in _LINK.finditer(html, 0, _HEAD_CHARACTERS):
-        if _CANONICAL.search(link[0]):
-            href = _HREF.search(link[0])
-            return unescape(href[1]) if href else ""
+    """The web address that a page gives itself, or an empty string."""
+    return canonical_address(head_tags(html))
+
+
+def canonical_address(tags: Sequence[Tag], base: str = "") -> str:
+    """The same out of the tags of its head; `base` is the address that it was fetched from."""
+    for tag, attributes in tags:
+        if tag == "link" and "canonical" in attributes.get("rel", "").lower().split():
+            try:
+                url = urljoin(base, attributes.get("href", "").strip())
+            except ValueError:
+                return ""
+            return url if url.lower().startswith(("http://", "https://")) else ""
     return ""
 
 
-def _refuse_bombs(html: str) -> None:
+def refuse_bombs(html: str) -> None:
     """Raise `TooDeep` if building the page's tree would take time or memory out of all proportion."""
     if html.count("<") <= DEEPEST_NESTING:
         return

@@ -1,94 +1,125 @@
 """What comes in: finding the files of a recipe, and dividing them into shards.
 
-A shard is a list of pieces: whole HTML files, whole compressed JSON Lines files, or a range of
-bytes of a plain one. The division depends on the files alone, not on the number of workers.
+A shard is a list of pieces: whole files, or ranges of bytes of plain JSON Lines and of Parquet.
+The division depends on the files alone, not on the number of workers. Nothing is read here except
+names, sizes and times (and, for the Hugging Face Hub, the number of a dataset's shards).
 """
 
+import glob
+import itertools
 import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal, Never
 
+from tsumugu.corpus import hub, remote
 from tsumugu.corpus.config import Input
 from tsumugu.errors import TsumuguError
 
-HTML_SUFFIXES = (".html", ".htm", ".xhtml")
-JSONL_SUFFIXES = (".jsonl", ".ndjson")
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
-
-Kind = Literal["html", "jsonl"]
+Kind = Literal["html", "jsonl", "parquet", "text", "warc", "wet", "dataset"]
+_SUFFIXES: dict[str, Kind] = {
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".txt": "text",
+    ".wet": "wet",
+    ".warc": "warc",
+    # Recognised so that it is refused with a reason instead of passed over in silence.
+    ".arc": "warc",
+}
+_TO_THE_END = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class InputFile:
     """A file that may hold documents. `name` is its path below the input, the same anywhere."""
 
-    source: str
-    license: str
-    path: Path
+    entry: Input
+    path: str
+    """A local path, or a URL; for `dataset`, the number of the dataset's shard."""
     name: str
     kind: Kind
     bytes: int
-    modified_ns: int
+    """0 when a server does not say."""
+    version: str
+    """What changes when the contents change: the time of the last change, a remote ETag, a commit."""
+
+    @property
+    def source(self) -> str:
+        """The name of the input that this file belongs to."""
+        return self.entry.source
+
+    @property
+    def license(self) -> str:
+        """The license of the input that this file belongs to."""
+        return self.entry.license
+
+    @property
+    def divisible(self) -> bool:
+        """Whether pieces of this file can be read on their own."""
+        if self.kind == "parquet":
+            return self.bytes > 0
+        return self.kind == "jsonl" and self.bytes > 0 and not self.name.lower().endswith(COMPRESSIONS)
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Bytes `start` to `end` of a file. In a divided file, a line belongs to the piece in which
-    it begins."""
+    """Bytes `start` to `end` of a file. In a divided file, a line or a Parquet row group belongs to
+    the piece in which it begins; a file that is not divisible is one piece, and `end` is ignored."""
 
     file: InputFile
     start: int
     end: int
 
 
+@dataclass(frozen=True)
+class _Candidate:
+    file: InputFile
+    place: tuple[str, ...]
+    """The absolute path in parts, with the protocol before it."""
+    root_depth: int
+    """Parts of the input's own path (before the first wildcard)."""
+
+
 def find_files(inputs: Sequence[Input]) -> list[InputFile]:
     """The files of all inputs: inputs in the recipe's order, files by name.
 
     A file below two inputs belongs to the one whose path is longer, so that a folder can have
-    one source and license, and a folder inside it another.
+    one source and license, and a folder inside it another. Between equals, a glob comes before a
+    folder, and the earlier input before the later.
 
     Raises:
-        TsumuguError: an input does not exist, or holds no file that we can read.
+        TsumuguError: an input does not exist, holds no file that we can read, or cannot be reached.
     """
-    found = []
-    roots = {Path(entry.path).absolute() for entry in inputs}
-    for entry in inputs:
-        root = Path(entry.path).absolute()
-        if not root.exists():
-            if entry.optional:
-                continue
-            raise TsumuguError(
-                f"corpus.inputs: {entry.path!r} does not exist (paths count from the current folder, "
-                f"{Path.cwd()}). The demo's pages are fetched with `make data/demo/pages`."
-            )
-        files = sorted(_files_of(entry, root), key=lambda file: file.name)
-        if not files and not entry.optional:
-            raise TsumuguError(
-                f"corpus.inputs: {entry.path!r} holds no file that can be read; known are "
-                f"{', '.join(HTML_SUFFIXES + JSONL_SUFFIXES)}, the latter also with {', '.join(COMPRESSIONS)}"
-            )
-        found += [file for file in files if not _belongs_to_another(file.path, root, roots - {root})]
-    if not found:
+    found = [_candidates(entry) for entry in inputs]
+    if not any(found):
         paths = ", ".join(repr(entry.path) for entry in inputs)
         raise TsumuguError(
             f"corpus.inputs: no input exists and holds a file that can be read: {paths}. "
             f"The demo's pages are fetched with `make data/demo/pages`."
         )
-    return found
+    owners: dict[tuple[str, ...], tuple[int, bool, int]] = {}
+    for index, candidates in enumerate(found):
+        for candidate in candidates:
+            rank = (candidate.root_depth, _is_glob(inputs[index].path), -index)
+            owners[candidate.place] = max(rank, owners.get(candidate.place, rank))
+    return [
+        candidate.file
+        for index, candidates in enumerate(found)
+        for candidate in sorted(candidates, key=lambda candidate: candidate.file.name)
+        if owners[candidate.place][2] == -index
+    ]
 
 
-def _belongs_to_another(path: Path, root: Path, others: set[Path]) -> bool:
-    """Whether one of `others` stands between `root` and `path`."""
-    depth = len(path.parts) - len(root.parts)
-    return not others.isdisjoint([path, *path.parents][:depth])
-
-
-def fingerprint_inputs(inputs: Sequence[Input]) -> list[tuple[str, str, int, int]]:
-    """Source, name, size and time of every file: changes when the pages change."""
-    return [(file.source, file.name, file.bytes, file.modified_ns) for file in find_files(inputs)]
+def fingerprint_inputs(inputs: Sequence[Input]) -> list[tuple[str, str, int, str]]:
+    """Source, name, size and version of every file: changes when the pages change."""
+    return [(file.source, file.name, file.bytes, file.version) for file in find_files(inputs)]
 
 
 def plan_shards(files: Sequence[InputFile], *, shard_bytes: int) -> list[tuple[Piece, ...]]:
@@ -97,9 +128,9 @@ def plan_shards(files: Sequence[InputFile], *, shard_bytes: int) -> list[tuple[P
     pieces: list[Piece] = []
     total = 0
     for file in files:
-        for piece in _divide(file, shard_bytes):
+        for piece, size in _divide(file, shard_bytes):
             pieces.append(piece)
-            total += piece.end - piece.start
+            total += size
             if total >= shard_bytes:
                 shards.append(tuple(pieces))
                 pieces, total = [], 0
@@ -108,10 +139,57 @@ def plan_shards(files: Sequence[InputFile], *, shard_bytes: int) -> list[tuple[P
     return shards
 
 
-def _files_of(entry: Input, root: Path) -> Iterator[InputFile]:
-    paths = [root] if root.is_file() else _walk(root)
+def _divide(file: InputFile, shard_bytes: int) -> Iterator[tuple[Piece, int]]:
+    if file.divisible:
+        for start in range(0, file.bytes, shard_bytes):
+            end = min(start + shard_bytes, file.bytes)
+            yield Piece(file=file, start=start, end=end), end - start
+    else:
+        # A file of unknown size is taken for a large one.
+        unknown = file.bytes == 0 and (file.kind == "dataset" or remote.is_url(file.path))
+        yield Piece(file=file, start=0, end=_TO_THE_END), shard_bytes if unknown else file.bytes
+
+
+def _candidates(entry: Input) -> list[_Candidate]:
+    if hub.is_dataset(entry.path):
+        found = [
+            _Candidate(
+                InputFile(entry, str(shard.index), shard.name, "dataset", shard.bytes, shard.version),
+                place=("hf-dataset", entry.path, entry.subset or "", entry.split, shard.name),
+                root_depth=1,
+            )
+            for shard in hub.find_shards(entry)
+        ]
+    elif remote.is_url(entry.path):
+        found = list(_remote_files(entry))
+    else:
+        found = list(_local_files(entry))
+    if not found and not entry.optional:
+        raise TsumuguError(
+            f"corpus.inputs: {entry.path!r} holds no file that can be read; known are "
+            f"{', '.join(_SUFFIXES)}, also with {', '.join(COMPRESSIONS)}. If its files are named "
+            f"otherwise, say what they are: format: html (or jsonl, parquet, text, warc, wet)."
+        )
+    return found
+
+
+def _local_files(entry: Input) -> Iterator[_Candidate]:
+    root = Path(entry.path).absolute()
+    if root.exists():
+        paths = [root] if root.is_file() else list(_walk(root))
+    elif _is_glob(entry.path):
+        # Not Path.glob, which cannot start from an absolute pattern.
+        paths = [Path(path) for path in glob.glob(str(root), recursive=True)]  # noqa: PTH207
+        root = Path(*_before_wildcards(root.parts))
+    elif entry.optional:
+        return
+    else:
+        raise TsumuguError(
+            f"corpus.inputs: {entry.path!r} does not exist (paths count from the current folder, "
+            f"{Path.cwd()}). The demo's pages are fetched with `make data/demo/pages`."
+        )
     for path in paths:
-        kind = _kind(path.name)
+        kind = _kind(entry, path.name)
         if kind is None:
             continue
         try:
@@ -122,15 +200,18 @@ def _files_of(entry: Input, root: Path) -> Iterator[InputFile]:
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
             continue
         name = path.name if path == root else path.relative_to(root).as_posix()
-        yield InputFile(
-            source=entry.source,
-            license=entry.license,
-            path=path,
-            # Names of files are bytes; one that is not UTF-8 still needs a name that can be stored.
-            name=name.encode("utf-8", "backslashreplace").decode("utf-8"),
-            kind=kind,
-            bytes=status.st_size,
-            modified_ns=status.st_mtime_ns,
+        yield _Candidate(
+            InputFile(
+                entry=entry,
+                path=str(path),
+                # Names of files are bytes; one that is not UTF-8 still needs a name that can be stored.
+                name=name.encode("utf-8", "backslashreplace").decode("utf-8"),
+                kind=kind,
+                bytes=status.st_size,
+                version=str(status.st_mtime_ns),
+            ),
+            place=("file", *path.parts),
+            root_depth=1 + len(root.parts),
         )
 
 
@@ -145,17 +226,46 @@ def _walk(root: Path) -> Iterator[Path]:
             yield Path(folder, name)
 
 
-def _kind(name: str) -> Kind | None:
+def _remote_files(entry: Input) -> Iterator[_Candidate]:
+    found, protocol, root_path = remote.find(entry.path, _wildcards(entry.path), entry.options)
+    root = PurePosixPath(root_path)
+    if _is_glob(entry.path):
+        root = PurePosixPath(*_before_wildcards(root.parts))
+    for file in found:
+        path = PurePosixPath(file.path)
+        kind = _kind(entry, path.name.split("?")[0])
+        if kind is None:
+            continue
+        name = path.name if path == root else path.relative_to(root).as_posix()
+        yield _Candidate(
+            InputFile(
+                entry=entry, path=file.url, name=name, kind=kind, bytes=file.bytes, version=file.version
+            ),
+            place=(protocol, *path.parts),
+            root_depth=1 + len(root.parts),
+        )
+
+
+def _kind(entry: Input, name: str) -> Kind | None:
+    if entry.format != "auto":
+        return entry.format
     lower = name.lower()
-    if lower.endswith(HTML_SUFFIXES):
-        return "html"
-    for compression in COMPRESSIONS:
+    for compression in (*COMPRESSIONS, ".lz4"):
         lower = lower.removesuffix(compression)
-    return "jsonl" if lower.endswith(JSONL_SUFFIXES) else None
+    return _SUFFIXES.get(PurePosixPath(lower).suffix)
 
 
-def _divide(file: InputFile, shard_bytes: int) -> Iterator[Piece]:
-    divisible = file.kind == "jsonl" and not file.name.lower().endswith(COMPRESSIONS)
-    step = shard_bytes if divisible else max(file.bytes, 1)
-    for start in range(0, max(file.bytes, 1), step):
-        yield Piece(file=file, start=start, end=min(start + step, file.bytes))
+def _wildcards(path: str) -> str:
+    # In a web address, a question mark begins the query.
+    return "*[" if path.startswith(("http://", "https://")) else "*?["
+
+
+def _is_glob(path: str) -> bool:
+    if not remote.is_url(path) and Path(path).exists():
+        return False
+    return any(mark in path for mark in _wildcards(path))
+
+
+def _before_wildcards(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """The folder of a glob: its path up to the first part with a wildcard."""
+    return tuple(itertools.takewhile(lambda part: not any(mark in part for mark in "*?["), parts))

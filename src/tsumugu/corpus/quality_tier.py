@@ -1,0 +1,149 @@
+"""HTML to its main text: the quality tier, trafilatura in a process of its own.
+
+Trafilatura leaves less boilerplate than the fast tier, but takes twenty times as long, leaks, and
+now and then hangs. So it runs in a child that lives for some thousand pages, with a limit on time
+and on memory; a page that ends the child, or on which it gives up, falls back to the fast tier.
+"""
+
+import contextlib
+import importlib.util
+import select
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from tsumugu.corpus import trafilatura_worker
+from tsumugu.corpus.config import ExtractionConfig
+from tsumugu.errors import TsumuguError
+
+_START_SECONDS = 120
+_WALL_FACTOR = 20
+"""A child that uses no processor time at all hangs for another reason; it is ended after this many
+times the limit (and a minute), which is far away from what a busy machine needs."""
+
+
+@dataclass(frozen=True)
+class NoAnswer:
+    """Trafilatura has no text for a page, and why."""
+
+    why: str
+
+
+class QualityTier:
+    """Owns the child; use as a context manager.
+
+    Raises:
+        TsumuguError: on entry, trafilatura is not installed or does not start.
+    """
+
+    def __init__(self, config: ExtractionConfig) -> None:
+        self._config = config
+        self._child: subprocess.Popen[bytes] | None = None
+        self._pages = 0
+
+    def __enter__(self) -> "QualityTier":
+        if importlib.util.find_spec("trafilatura") is None:
+            raise TsumuguError(
+                "corpus.extraction.extractor: trafilatura is not installed: "
+                "pip install 'tsumugu[trafilatura]' (or choose resiliparse)"
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def main_text(self, html: str) -> str | NoAnswer:
+        """The main text of a page, or why there is none."""
+        child = self._child or self._start()
+        encoded = html.encode("utf-8", "replace")
+        assert child.stdin is not None
+        try:
+            child.stdin.write(trafilatura_worker.REQUEST.pack(len(encoded)) + encoded)
+            child.stdin.flush()
+            answer = self._answer(child, self._config.seconds * _WALL_FACTOR + 60)
+        except BrokenPipeError:
+            answer = None
+        if answer is None:
+            return NoAnswer(self._end())
+        status, resident, text = answer
+        self._pages += 1
+        full = resident > self._config.megabytes_per_process << 19
+        if full or self._pages >= self._config.pages_per_process:
+            self._end()
+        return NoAnswer(text) if status else text
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        self._pages = 0
+        self._child = subprocess.Popen(
+            [
+                sys.executable,
+                "-P",
+                str(Path(trafilatura_worker.__file__)),
+                str(self._config.seconds),
+                str(self._config.megabytes_per_process),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+        )
+        if self._answer(self._child, _START_SECONDS) is None:
+            raise TsumuguError(
+                f"corpus.extraction: the trafilatura process did not start ({self._end()}). What it said "
+                f"stands above; extraction.megabytes_per_process may be too small."
+            )
+        return self._child
+
+    def _answer(self, child: "subprocess.Popen[bytes]", seconds: float) -> tuple[int, int, str] | None:
+        """(status, resident bytes, text), or None if the child died or says nothing for `seconds`."""
+        stream = child.stdout
+        assert stream is not None
+        if not select.select([stream], [], [], seconds)[0]:
+            return None
+        header = _read(stream, trafilatura_worker.ANSWER.size)
+        if header is None:
+            return None
+        status, resident, length = trafilatura_worker.ANSWER.unpack(header)
+        text = _read(stream, length)
+        return None if text is None else (status, resident, text.decode())
+
+    def _end(self) -> str:
+        """End the child; return in words what it died of."""
+        child, self._child = self._child, None
+        if child is None:
+            return "not running"
+        assert child.stdin is not None
+        assert child.stdout is not None
+        hung = False
+        # When it is dead already, a page may be left in the pipe.
+        with contextlib.suppress(BrokenPipeError):
+            child.stdin.close()
+        try:
+            # At the end of its input it leaves by itself; after a crash it is gone.
+            child.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            hung = True
+            child.kill()
+            child.wait()
+        child.stdout.close()
+        if hung:
+            return "it hung"
+        if child.returncode == -signal.SIGPROF:
+            return f"no text within {self._config.seconds:g} s of processor time"
+        return f"it ended with status {child.returncode}"
+
+
+def _read(stream: IO[bytes], size: int) -> bytes | None:
+    parts = []
+    while size > 0:
+        part = stream.read(size)
+        if not part:
+            return None
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
