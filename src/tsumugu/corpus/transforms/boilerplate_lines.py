@@ -4,7 +4,9 @@ Lines are looked up in a dictionary, but only near the two ends of a document, w
 from each end, lines that hold nothing but known phrases go, until `LINES_AT_AN_END` lines that
 stay have been passed (the number is that of HojiChar's HeaderFooterTagsRemover). Its keywords
 are read from the installed package; ours stand in `boilerplate_ja.txt`. HojiChar asks how a line
-begins, and so drops "トップ選手として活躍した。"; here the whole line must consist of phrases.
+begins, and so drops "トップ選手として活躍した。"; here the whole line must consist of phrases. A single
+word that may as well be a heading (検索, アクセス) goes only in company: beside other phrases in its
+line, or in a run of such lines.
 Known forms are looked for beside the dictionary: breadcrumbs, copyright notices, links back,
 and, anywhere in the text, lines of bracketed links. What repeats across documents is found by
 deduplication, not here.
@@ -22,6 +24,9 @@ from tsumugu.corpus.transforms.whitespace import collapse_empty_lines
 LINES_AT_AN_END = 3
 LONGEST_LINE = 100
 """Characters; a longer line is text."""
+SHORTEST_MENU = 3
+"""So many lines of single words in a row are a menu."""
+TEXT, WORD, BOILERPLATE = range(3)
 
 _TOGETHER = "== together"
 _DECORATION = " \u3000|/<>«»‹›≪≫《》[]［］【】()（）{}「」『』・•·●○■□▲△▼▽◆◇★☆※→←↑↓⇒⇑^～~―—–-_=*+:;,.、。!?"
@@ -38,7 +43,7 @@ _COPYRIGHT = re.compile(r"(?:copyrights? |c\)|[©ⓒ]).*(?:\d{4}|reserved|無断
 _BACKWARDS = "<＜«‹≪▲△←↑⇑⬆↩^"
 _LINK_BACK = re.compile(rf"[{re.escape(_BACKWARDS)}].{{0,40}}(?:戻る|もどる|先頭へ|トップへ|TOPへ)[\s>＞»]*")
 # What is left of a table of links to the previous and the next chapter (DocBook's chunked HTML).
-_TABLE_OF_LINKS = re.compile("(?:[^\n\xa0]{1,120}\xa0)? \xa0[^\n\xa0]{1,120}|\xa0 [^\n\xa0]{1,120}")
+_TABLE_OF_LINKS = re.compile("(?:[^\n\xa0]{1,120}\xa0)? \xa0[^\n\xa0]{1,120}|\xa0 (?![-–—―])[^\n\xa0]{1,120}")
 
 _MAY_BE_LINKS = re.compile(r"\[(?: ?[<＜«]|D\]|編集\]|edit\]|トップ\])")
 _LINE_OF_LINKS = re.compile(
@@ -67,13 +72,15 @@ def remove_boilerplate_lines(text: str) -> tuple[str, tuple[int, ...]]:
 
     A known false positive: a short heading at an end that is also the name of a menu.
 
-    >>> remove_boilerplate_lines("アクセス\\n京都駅から徒歩五分です。")[0]
-    '京都駅から徒歩五分です。'
+    >>> remove_boilerplate_lines("お問い合わせ\\n京都市役所までどうぞ。")[0]
+    '京都市役所までどうぞ。'
     """
     original = text
     links = 0
     if _MAY_BE_LINKS.search(text):
         text, links = _LINE_OF_LINKS.subn("", text)
+    if "\n\n\n" in text:
+        text = collapse_empty_lines(text)
     first, last = _lines_from_start(text), _lines_from_end(text)
     spans = {span for lines in (first, last) for span in _boilerplate(lines, text)}
     if not spans and not links:
@@ -109,21 +116,39 @@ def _lines_from_end(text: str) -> Iterator[tuple[int, int]]:
 def _boilerplate(lines: Iterator[tuple[int, int]], text: str) -> Iterator[tuple[int, int]]:
     """Those of `lines` that are boilerplate, until enough lines have been passed that are not."""
     passed = 0
+    run: list[tuple[int, int]] = []
+    certain = False
     for start, stop in lines:
         if start == stop or not (
             line := text[start : min(stop, start + LONGEST_LINE + 1)].strip(" \t\u3000")
         ):
             continue
-        if len(line) <= LONGEST_LINE and is_boilerplate(line):
-            yield start, stop
+        kind = kind_of_line(line)
+        if kind != TEXT:
+            run.append((start, stop))
+            certain |= kind == BOILERPLATE
             continue
+        if certain or len(run) >= SHORTEST_MENU:
+            yield from run
+        else:
+            passed += len(run)
+        run, certain = [], False
         passed += 1
-        if passed == LINES_AT_AN_END:
+        if passed >= LINES_AT_AN_END:
             return
+    if certain or len(run) >= SHORTEST_MENU:
+        yield from run
 
 
-def is_boilerplate(line: str) -> bool:
-    """Whether a short line holds nothing but phrases of menus, or has the form of a header or footer."""
+def kind_of_line(line: str) -> int:
+    """BOILERPLATE: nothing but phrases of menus, or the form of a header or footer. WORD: a single
+    word that menus hold and headings, too. TEXT: everything else.
+
+    >>> kind_of_line("ホーム｜アクセス") == BOILERPLATE, kind_of_line("アクセス") == WORD
+    (True, True)
+    """
+    if len(line) > LONGEST_LINE:
+        return TEXT
     alone, together, initials = _phrases()
     # Most lines are prose, and begin with a character that no phrase begins with.
     if (
@@ -132,20 +157,22 @@ def is_boilerplate(line: str) -> bool:
         and "ights" not in line
         and "\xa0" not in line
     ):
-        return False
+        return TEXT
     phrase = _normal(line)
     if phrase in alone or _COPYRIGHT.match(phrase) or _LINK_BACK.fullmatch(line):
-        return True
+        return BOILERPLATE
+    if phrase in together:
+        return WORD
     if _SENTENCE_END.search(line):
-        return False
+        return TEXT
     if "\xa0" in line and _TABLE_OF_LINKS.fullmatch(line):
-        return True
+        return BOILERPLATE
     first = _BETWEEN_PHRASES.split(phrase, maxsplit=1)[0].strip()
     if first in _ROOTS and _BREADCRUMB.match(phrase, len(first)):
-        return True
+        return BOILERPLATE
     if first not in together and first.partition(" ")[0] not in together and not first[:1].isdecimal():
-        return False
-    return _holds_only(phrase, together)
+        return TEXT
+    return BOILERPLATE if _holds_only(phrase, together) else TEXT
 
 
 def _holds_only(phrase: str, known: frozenset[str]) -> bool:
@@ -168,16 +195,16 @@ def _normal(line: str) -> str:
 def _phrases() -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
     """The phrases that may stand alone, those that may stand beside others (a superset), and the
     characters with which a line of phrases, page numbers or a copyright notice can begin."""
-    alone = {_normal(keyword) for keyword in hojichar_keywords()}
-    together = set()
+    alone: set[str] = set()
+    together = {_normal(keyword) for keyword in hojichar_keywords()}
     target = alone
     for line in Path(__file__).with_name("boilerplate_ja.txt").read_text(encoding="utf-8").splitlines():
         if line == _TOGETHER:
             target = together
         elif line and not line.startswith("#"):
             target.add(_normal(line))
-    alone.discard("")
     together |= alone
+    together.discard("")
     initials = {phrase[0] for phrase in together} | set("0123456789©ⓒc") | {""}
     return frozenset(alone), frozenset(together), frozenset(initials)
 

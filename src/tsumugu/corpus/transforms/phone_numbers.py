@@ -58,11 +58,11 @@ _AREA_IN_BRACKETS = [
     for area, exchange, last in [*_FIXED, *_MOBILE, *_SERVICE]
 ]
 _UNSEPARATED = [
-    rf"{_ZERO}[5-9５-９]{_ZERO}{_D}{{8}}",
-    rf"{_ZERO}[1１][2２]{_ZERO}{_D}{{6}}",
-    rf"{_ZERO}[8８]{_ZERO}{{2}}{_D}{{7}}",
+    rf"{_ZERO}[5-9５-９]{_ZERO}{_D}{{8}}(?![A-Za-z_])",
+    rf"{_ZERO}[1１][2２]{_ZERO}{_D}{{6}}(?![A-Za-z_])",
+    rf"{_ZERO}[8８]{_ZERO}{{2}}{_D}{{7}}(?![A-Za-z_])",
 ]
-_ON_DEMAND = rf"{_ZERO}[1-9１-９]{_D}{{8}}"
+_BARE = rf"{_ZERO}[1-9１-９]{_D}{{8}}(?![A-Za-z_])(?P<bare>)"
 
 # The first character comes before the look-behind, so that the search can skip to it.
 _DOMESTIC = re.compile(
@@ -72,19 +72,19 @@ _DOMESTIC = re.compile(
     ).replace(
         "PLAIN",
         "|".join(
-            pattern.removeprefix(_ZERO) for pattern in [*_SEPARATED, *_UNSEPARATED, f"{_ON_DEMAND}(?P<bare>)"]
+            pattern.removeprefix(_ZERO) for pattern in [*_SEPARATED, *_UNSEPARATED, _BARE]
         ),
     )
 )
-# Country codes in use (ITU-T E.164 and its list of assigned codes).
+# Country codes in use (ITU-T E.164 and its list of assigned codes), except those with their own rule.
 _COUNTRY = (
-    r"(?:1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]"
+    r"(?:2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]"
     r"|2[1-689]\d|3[578]\d|42\d|5[09]\d|6[789]\d|8[035-9]\d|9[679]\d)"
 )
 _BETWEEN = rf"(?:{HYPHEN}|[ \u3000.()（）]){{0,2}}"
 _INTERNATIONAL = re.compile(
     rf"[+＋](?<![\w)\]+＋=].)(?:[8８][1１]{_BETWEEN}(?:[(（][0０][)）]{_BETWEEN})?{_D}(?:{_BETWEEN}{_D}){{8,9}}"
-    rf"|(?!81){_COUNTRY}(?:[-. ()]{{0,2}}[0-9]){{7,12}})(?!{_D})(?![-.][0-9A-Za-z])",
+    rf"|[17](?:[-. ()]{{0,2}}[0-9]){{10}}|(?!81){_COUNTRY}(?:[-. ()]{{0,2}}[0-9]){{7,12}})(?!{_D})(?![-.][0-9A-Za-z])",
     re.ASCII,
 )
 _CUE = re.compile(

@@ -24,7 +24,7 @@ _NEXT = (
 _ADDRESS = re.compile(
     rf"〒[ \u3000]?(?!000-0000){DIGIT}{{3}}{HYPHEN}?{DIGIT}{{4}}[ \u3000]{{0,2}}\n?[ \u3000]{{0,2}}(?:{_PREFECTURES})"
     # Town and quarter, up to the first number; then the number in its forms: 1-2-3, 一丁目二番三号, 北3条西6丁目.
-    rf"[^\n、。，．「」0-9０-９]{{1,30}}?{_FIRST}"
+    rf"[^\n、。，．「」()（）・:：/／0-9０-９A-Za-zＡ-Ｚａ-ｚ-]{{1,30}}?{_FIRST}"
     rf"(?:(?:丁目|番地の?|番町|番|号|の|条|線|{HYPHEN}){_NEXT}?){{0,6}}"
 )
 

@@ -23,21 +23,19 @@ _JAPANESE = re.compile("[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff01-\uffee\U0
 _KANA = re.compile("[\u3041-\u30ff]")
 _FTFY_LONGEST_LINE = 100_000
 
+_INVISIBLE_CHARACTERS = (
+    "\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f"
+    "\ud800-\udfff\ufdd0-\ufdef\ufeff\ufff0-\ufffb\ufffd-\uffff\U000e0000-\U000e007f"
+)
+_LINE_END_CHARACTERS = "\x0b-\r\x85\u2028\u2029"
 # One pass over a text tells whether any of the patterns in this module may match.
-_SUSPECT = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u00c2-\u00f4\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2064"
-    "\u2066-\u206f縺繧繝\ud800-\udfff\ufdd0-\ufdef\ufeff\ufff0-\ufffb\ufffd-\uffff\U000e0000-\U000e007f]"
-)
-_LINE_ENDS = re.compile("[\x0b\x0c\x85\u2028\u2029]")
-_BROKEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f"
-    "\ud800-\udfff\ufdd0-\ufdef\ufeff\ufff0-\ufffb\ufffd-\uffff\U000e0000-\U000e007f]"
-)
+_SUSPECT = re.compile(f"[{_INVISIBLE_CHARACTERS}{_LINE_END_CHARACTERS}\u00c2-\u00f4縺繧繝]")
+_LINE_ENDS = re.compile(f"\r\n|[{_LINE_END_CHARACTERS}]")
+_INVISIBLE = re.compile(f"[{_INVISIBLE_CHARACTERS}]+")
 # The flags of England, Scotland and Wales are a black flag and tags: the only visible use of tags.
-_INVISIBLE = re.compile(
-    "(\U0001f3f4[\U000e0061-\U000e007a]{1,6}\U000e007f)"
-    "|[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f"
-    "\ud800-\udfff\ufdd0-\ufdef\ufeff\ufff0-\ufffb\ufffd-\uffff\U000e0000-\U000e007f]"
+_BLACK_FLAG = "\U0001f3f4"
+_INVISIBLE_EXCEPT_FLAGS = re.compile(
+    f"({_BLACK_FLAG}[\U000e0061-\U000e007a]{{1,6}}\U000e007f)|[{_INVISIBLE_CHARACTERS}]+"
 )
 _MOST_ROUNDS = 8
 """Removing a character can complete a broken sequence; nested deeper than this is a prank."""
@@ -58,22 +56,21 @@ def repair_unicode(text: str) -> tuple[str, tuple[int, ...]]:
     (0, 0)
     """
     repaired = lost = 0
-    if not _SUSPECT.search(text):
-        return text, (0, 0)
     for _ in range(_MOST_ROUNDS):
+        if not _SUSPECT.search(text):
+            break
         before = text
         if _MOJIBAKE.search(text) or _WINDOWS_31J_MOJIBAKE.search(text):
             text, count = _repair_mojibake(text)
             repaired += count
-        if "\r" in text:
-            text = text.replace("\r\n", "\n").replace("\r", "\n")
-        if not _BROKEN.search(text):
-            break
         text = _LINE_ENDS.sub("\n", text)
         lost += text.count("\ufffd")
-        text = _INVISIBLE.sub(r"\1", text)
+        if _BLACK_FLAG in text:
+            text = _INVISIBLE_EXCEPT_FLAGS.sub(r"\1", text)
+        else:
+            text = _INVISIBLE.sub("", text)
         if text == before:
-            break
+            return before, (repaired, lost)
     return text, (repaired, lost)
 
 
