@@ -54,7 +54,7 @@ def test_every_document_is_kept_dropped_or_quarantined(finished_run: Path) -> No
 def test_kept_documents_are_those_that_were_decided_to_stay(finished_run: Path) -> None:
     folder = finished_run / "corpus"
     documents = pq.read_table(folder / "documents")
-    assert documents.column_names == ["id", "text", "url", "source", "license"]
+    assert documents.column_names == ["id", "text", "url", "source", "license", "metadata"]
     kept = [row["id"] for row in pq.read_table(folder / "decisions").to_pylist() if row["kept"]]
     assert documents["id"].to_pylist() == kept
     assert set(documents["license"].to_pylist()) == {"CC0-1.0"}

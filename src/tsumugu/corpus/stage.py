@@ -49,7 +49,7 @@ def run(context: StageContext) -> Counts:
     map_shards(measure_shard, tasks, **resources, description="corpus: measure")
 
     measured = [task.output for task in tasks]
-    decided = dedup.decide(measured, config=config, work=work / "dedup", **resources)
+    decided = dedup.decide(measured, config=config, work=work / "dedup", workers=context.workers)
     written = [
         WriteTask(
             measured=task.output,
