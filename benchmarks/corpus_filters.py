@@ -10,8 +10,9 @@ import json
 from functools import partial
 from typing import Any
 
-import harness
 import pyarrow as pa
+
+import harness
 
 NAME = "corpus_filters"
 GOAL = 25.0

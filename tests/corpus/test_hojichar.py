@@ -47,23 +47,24 @@ OTHERS: list[tuple[Rule, Callable[[], Filter]]] = [
     ),
     (Rule(reason="ads", signal="ads", at_most=1), lambda: theirs.DiscardAds(max_allowed_num=1)),
     (
-        Rule(reason="run", signal="longest_run", below=3),
+        Rule(reason="run", signal="longest_run", at_most=2),
         lambda: theirs.SingleCharacterRepetitionFilter(threshold=3),
     ),
     (
         Rule(reason="kuten", signal="kuten_share", at_least=1 / 30),
         lambda: theirs.DiscardRareKuten(max_average_sentence_length=30),
     ),
-    *(
-        (Rule(reason="isolated", signal=signal, below=1), build)
-        for signal, build in (
-            ("adult_ja_isolated", lambda: theirs.DiscardAdultContentJa(ignore_confused=True)),
-            (
-                "discrimination_ja_isolated",
-                lambda: theirs.DiscardDiscriminationContentJa(ignore_confused=True),
-            ),
-            ("violence_ja_isolated", lambda: theirs.DiscardViolenceContentJa(ignore_confused=True)),
-        )
+    (
+        Rule(reason="isolated", signal="adult_ja_isolated", at_most=0),
+        lambda: theirs.DiscardAdultContentJa(ignore_confused=True),
+    ),
+    (
+        Rule(reason="isolated", signal="discrimination_ja_isolated", at_most=0),
+        lambda: theirs.DiscardDiscriminationContentJa(ignore_confused=True),
+    ),
+    (
+        Rule(reason="isolated", signal="violence_ja_isolated", at_most=0),
+        lambda: theirs.DiscardViolenceContentJa(ignore_confused=True),
     ),
 ]
 PAIRS = [(RULES[reason], build()) for reason, build in FILTERS.items()] + [
@@ -78,19 +79,23 @@ def disagreements(texts: list[str]) -> list[tuple[str, str]]:
     for rule, oracle in PAIRS:
         ours = failing(rule, columns[rule.signal])
         rejected = np.array([oracle.apply(Document(text)).is_rejected for text in texts])
-        found += [(f"{rule.reason}: {rule.signal}", texts[index]) for index in np.flatnonzero(ours != rejected)]
+        found += [
+            (f"{rule.reason}: {rule.signal}", texts[index]) for index in np.flatnonzero(ours != rejected)
+        ]
     return found
 
 
 # What the filters look for, and what lies beside it, in any order.
 FRAGMENTS = st.sampled_from(
     [
-        "。", "\n", "\n\n", "…\n", "...\n", "....\n", "…", " ", "　", "ー", "・", "ン", "ア", "あ", "んん", "漢字",
-        "アス", "アスパラガス", "リュックサック", "SEX", " sex ", "sex.", " SeX,", " ſex ", " seⅹ ", "ass\n", " anal",
-        "コメント", "レビュー", "SOLD OUT", "SOLD", "(月)", "(金", "楽天市場", "楽天", "12話", "１２話", "٣話", "-", "--",
+        "。", "\n", "\n\n", "…\n", "...\n", "....\n", "…", " ", "　", "ー", "・", "ン", "ア", "あ", "んん",
+        "漢字", "アス", "アスパラガス", "リュックサック", "SEX", " sex ", "sex.", " SeX,", " ſex ", " seⅹ ",
+        "ass\n", " anal", "コメント", "レビュー", "SOLD OUT", "SOLD", "(月)", "(金", "楽天市場", "楽天",
+        "12話", "１２話", "٣話", "-", "--",
         "2019-08-18", "2019年 8月 18日日", "12019/8/1", "2019.8", "2019年8月", "20190818", "１９９９．１．１",
         "お問い合わせ", "お問い合わせください", "営業時間", "よくある質問", "質問", "■",
-        "<TEST_STRING_OF_VIOLENCE_KEYWORD>", "殺す", "\u0000", "\ud7ff", "\ue000", "\U0010ffff", "👨‍👩‍👧", "𠮷",
+        "<TEST_STRING_OF_VIOLENCE_KEYWORD>", "殺す",
+        "\u0000", "\ud7ff", "\ue000", "\U0010ffff", "👨‍👩‍👧", "𠮷",
         "aaaa", "あああ", "\r\n", "\t", "x" * 60, "い" * 250, "0" * 40,
     ]
 )  # fmt: skip
@@ -110,7 +115,9 @@ def test_every_rule_decides_as_its_filter_on_hostile_text(texts: list[str]) -> N
 def test_every_rule_decides_as_its_filter_on_every_word_of_the_dictionaries() -> None:
     from tsumugu.corpus.signals.words import dictionary
 
-    words = [word for name in ("adult_ja", "discrimination_ja", "violence_ja", "ads") for word in dictionary(name)]
+    words = [
+        word for name in ("adult_ja", "discrimination_ja", "violence_ja", "ads") for word in dictionary(name)
+    ]
     texts = [form for word in words for form in (word, f"ア{word}", f"{word}ー", f"は{word}を", word[:-1])]
     texts += [form for word in dictionary("adult_en") for form in (word, f" {word.title()}\n", f"x{word} ")]
     texts += ["、".join(words[start : start + 30]) for start in range(0, len(words), 30)]
@@ -150,5 +157,5 @@ def test_the_profile_holds_every_filter_that_needs_neither_an_extra_nor_a_settin
         for name, kind in vars(theirs).items()
         if isinstance(kind, type) and issubclass(kind, Filter) and kind is not Filter
     }
-    ours = {build.__name__ for build in FILTERS.values()}  # type: ignore[attr-defined]
+    ours = {build.__name__ for build in FILTERS.values()}
     assert every == ours | left_out

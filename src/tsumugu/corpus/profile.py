@@ -36,19 +36,13 @@ class Rule(Section):
     """Documents with a smaller signal are dropped."""
     at_most: float | None = None
     """Documents with a larger signal are dropped."""
-    above: float | None = None
-    """Documents with this signal or a smaller one are dropped."""
-    below: float | None = None
-    """Documents with this signal or a larger one are dropped."""
 
     @model_validator(mode="after")
     def _has_a_threshold(self) -> "Rule":
-        lows = [bound for bound in (self.at_least, self.above) if bound is not None]
-        highs = [bound for bound in (self.at_most, self.below) if bound is not None]
-        if not lows and not highs:
-            raise ValueError("a rule needs a threshold: at_least, at_most, above or below")
-        if lows and highs and max(lows) > min(highs):
-            raise ValueError(f"nothing passes: the signal would have to be {max(lows)} and {min(highs)}")
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("a rule needs at_least, at_most, or both")
+        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
+            raise ValueError(f"at_least {self.at_least} is above at_most {self.at_most}: nothing passes")
         if self.reason in RESERVED_REASONS:
             raise ValueError(f"{self.reason!r} is the name of a reason that the corpus stage itself gives")
         return self

@@ -35,8 +35,4 @@ def failing(rule: Rule, column: NDArray[Any]) -> NDArray[np.bool_]:
         fails |= column < rule.at_least
     if rule.at_most is not None:
         fails |= column > rule.at_most
-    if rule.above is not None:
-        fails |= column <= rule.above
-    if rule.below is not None:
-        fails |= column >= rule.below
     return fails

@@ -63,6 +63,7 @@ def run(context: StageContext) -> Counts:
     map_shards(write_shard, written, **resources, description="corpus: write")
 
     write_json(folder / "examples.json", examples_by_reason(measured, decided))
+    write_json(folder / "rules.json", [rule.model_dump() for rule in config.effective_rules])
     write_json(folder / "near_thresholds.json", near_thresholds(measured, config.effective_rules))
     write_json(folder / "clusters.json", duplicate_clusters(measured, decided))
     report = work / "dedup" / CONTAMINATION

@@ -71,9 +71,7 @@ _DOMESTIC = re.compile(
         "BRACKETS", "|".join(pattern.removeprefix(_OPEN) for pattern in _AREA_IN_BRACKETS)
     ).replace(
         "PLAIN",
-        "|".join(
-            pattern.removeprefix(_ZERO) for pattern in [*_SEPARATED, *_UNSEPARATED, _BARE]
-        ),
+        "|".join(pattern.removeprefix(_ZERO) for pattern in [*_SEPARATED, *_UNSEPARATED, _BARE]),
     )
 )
 # Country codes in use (ITU-T E.164 and its list of assigned codes), except those with their own rule.
