@@ -145,6 +145,8 @@ def recipe_data(pages: Path) -> dict[str, object]:
         "corpus": {
             "inputs": [{"path": str(pages), "source": "test-pages", "license": "CC0-1.0"}],
             "shard_bytes": 40_000,
+            "profile": None,
+            "transforms": ["unicode_repair", "whitespace", "foreign_paragraphs", "personal_information"],
             "rules": RULES,
         },
         "tokenizer": {"vocab_size": 460, "max_piece_characters": 4},
