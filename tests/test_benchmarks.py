@@ -6,10 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 import harness
+import scale_model
+from conftest import japanese_text
+from corpus_memory import write_synthetic
 from harness import Row, alternate, print_table, read_result, write_result
+from processes import run_measured
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -84,3 +89,51 @@ def test_make_bench_names_the_benchmarks_when_asked_for_an_unknown_one() -> None
     found = subprocess.run(["make", "bench", "NAME=なし"], cwd=ROOT, capture_output=True, text=True)
     assert found.returncode != 0
     assert "corpus_scaling" in found.stdout + found.stderr
+
+
+def test_the_cost_of_a_command_counts_its_children(tmp_path: Path) -> None:
+    child = "import time; block = bytearray(120_000_000); sum(range(2_000_000)); time.sleep(0.5)"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], check=True)"
+    cost = run_measured([sys.executable, "-c", parent])
+    assert cost.peak_rss > 120_000_000
+    assert cost.peak_processes == 2
+    assert cost.cpu > 0.02
+    assert not cost.stopped
+
+
+def test_a_command_that_takes_too_much_memory_is_stopped_with_its_children() -> None:
+    child = "import time; block = bytearray(200_000_000); time.sleep(60)"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    cost = run_measured([sys.executable, "-c", parent], stop_at=150_000_000)
+    assert cost.stopped
+    assert cost.wall < 50
+
+
+def test_the_synthetic_corpus_has_the_size_and_the_duplicates_that_were_asked_for(tmp_path: Path) -> None:
+    source = tmp_path / "source.jsonl.zst"
+    lines = [json.dumps({"text": japanese_text(seed)}, ensure_ascii=False) for seed in range(30)]
+    with pa.CompressedOutputStream(pa.OSFile(str(source), "wb"), "zstd") as stream:
+        stream.write("\n".join(lines).encode())
+    path = tmp_path / "made" / "synthetic.jsonl.zst"
+    documents = write_synthetic(path, source, bytes_wanted=1_000_000)
+    with pa.CompressedInputStream(pa.OSFile(str(path)), "zstd") as stream:
+        data = stream.read()
+    texts = [json.loads(line)["text"] for line in data.splitlines()]
+    assert 1_000_000 <= len(data) < 1_010_000
+    assert len(texts) == documents
+    assert 0 < documents - len(set(texts)) < 0.1 * documents
+    again = tmp_path / "again.jsonl.zst"
+    write_synthetic(again, source, bytes_wanted=1_000_000)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_the_cost_model_takes_a_rate_from_a_benchmark_that_was_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness, "RESULTS", tmp_path)
+    rate = scale_model.Rate("規則", "text", 25.0, "assumed", "corpus_test")
+    assert scale_model.rate_of(rate) == (25.0, "assumed")
+    write_result("corpus_test", [Row("規則", ours=80.0, unit="MB/CPU s")])
+    assert scale_model.rate_of(rate) == (80.0, "measured: benchmarks/results/corpus_test.json, 規則")
+    hours = scale_model.megabytes_of("warc") / 98 / 3600
+    assert hours == pytest.approx(3e9 * 25e3 / 1e6 / 98 / 3600)

@@ -103,7 +103,11 @@ def _connect(workers: int) -> None:
     try:
         ray.init(address=address, logging_level=logging.WARNING)
     except ConnectionError as error:
-        raise TsumuguError(_no_cluster(address, error)) from error
+        raise TsumuguError(
+            f"--engine ray: RAY_ADDRESS={address} answers, but Ray cannot join it: {error}. If the cluster "
+            f"asks for a token (newer versions of Ray do unless told otherwise), set RAY_AUTH_MODE and "
+            f"RAY_AUTH_TOKEN to what it was started with; otherwise look at it with `ray status`."
+        ) from error
 
 
 def _check_that_somebody_answers(address: str) -> None:
@@ -114,14 +118,10 @@ def _check_that_somebody_answers(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
     except OSError as error:
-        raise TsumuguError(_no_cluster(address, error)) from error
-
-
-def _no_cluster(address: str, error: OSError) -> str:
-    return (
-        f"--engine ray: no Ray cluster answers at RAY_ADDRESS={address}: {error}. Look at it with `ray "
-        f"status`, or unset RAY_ADDRESS to use this machine alone."
-    )
+        raise TsumuguError(
+            f"--engine ray: no Ray cluster answers at RAY_ADDRESS={address}: {error}. Start one there "
+            f"(`ray start --head`), or unset RAY_ADDRESS to use this machine alone."
+        ) from error
 
 
 def _call(function: Callable[[T], None], task: T, folder: str, version: str) -> None:
