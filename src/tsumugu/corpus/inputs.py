@@ -7,6 +7,7 @@ names, sizes and times (and, for the Hugging Face Hub, the number of a dataset's
 
 import glob
 import itertools
+import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -196,7 +197,7 @@ def _local_files(entry: Input) -> Iterator[_Candidate]:
                 entry=entry,
                 path=str(path),
                 # Names of files are bytes; one that is not UTF-8 still needs a name that can be stored.
-                name=name.encode("utf-8", "backslashreplace").decode("utf-8"),
+                name=os.fsencode(name).decode("utf-8", "backslashreplace"),
                 kind=kind,
                 bytes=status.st_size,
                 version=str(status.st_mtime_ns),
