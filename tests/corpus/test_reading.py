@@ -5,8 +5,10 @@ import gzip
 import json
 import lzma
 import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -86,6 +88,8 @@ def test_an_archive_that_is_none_is_one_failure(tmp_path: Path) -> None:
         (b"NaN", "not an object"),
         (b'{"text": "  "}', "empty"),
         (b'{"text": "\\ud83d"}', "surrogate"),
+        (b'{"text": "x", "url": 5}', "must be strings"),
+        (b'{"text": "x", "url": "\\ud83d"}', "surrogate"),
         (b'{"text": "\xff\xfe"}', "malformed JSON"),
         (b"[" * 100_000, "larger than"),
         (b"[" * 9_000, "malformed JSON"),
@@ -124,9 +128,81 @@ def test_pages_that_cannot_be_read_are_failures(tmp_path: Path) -> None:
 def test_an_input_that_is_absent_or_holds_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(TsumuguError, match="does not exist"):
         read(tmp_path / "nowhere")
-    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "notes.doc").write_text("x")
     with pytest.raises(TsumuguError, match="holds no file"):
         read(tmp_path)
+
+
+def read_one(path: Path, **settings: Any) -> list[Page | Failure]:
+    files = find_files([Input(path=str(path), source="test", license="CC0-1.0", **settings)])
+    return [
+        record
+        for shard in plan_shards(files, shard_bytes=10**9)
+        for piece in shard
+        for record in read_piece(piece, max_page_bytes=LIMIT)
+    ]
+
+
+def test_keys_are_configurable_and_other_keys_travel_along(tmp_path: Path) -> None:
+    record = {
+        "本文": "吾輩は猫である。",
+        "link": "https://example.jp/",
+        "date": "2024-01-01",
+        "tags": ["猫"],
+        "x": 1,
+    }
+    (tmp_path / "a.jsonl").write_text(json.dumps(record), encoding="utf-8")
+    (page,) = read_one(tmp_path, text_key="本文", url_key="link", metadata_keys=("date", "tags", "absent"))
+    assert isinstance(page, Page)
+    assert (page.text, page.url) == ("吾輩は猫である。", "https://example.jp/")
+    assert page.metadata == {"date": "2024-01-01", "tags": '["猫"]'}
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "あ"}', encoding="utf-8")
+    (failure,) = read_one(tmp_path, text_key="content")
+    assert isinstance(failure, Failure)
+    assert "'content'" in failure.error
+
+
+def test_a_text_file_is_one_document_in_any_encoding(tmp_path: Path) -> None:
+    text = "　吾輩は猫である。\n名前はまだ無い。\n" * 20
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+    (tmp_path / "b.txt").write_text(text, encoding="cp932")
+    (tmp_path / "c.txt.gz").write_bytes(gzip.compress(text.encode("euc_jp")))
+    assert [page.text for page in read(tmp_path) if isinstance(page, Page)] == [text] * 3
+    assert not any(page.is_html for page in read(tmp_path) if isinstance(page, Page))
+
+
+def test_null_bytes_are_text_when_few_and_binary_when_many(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("日本語の文章です。".encode() * 50 + b"\0")
+    (tmp_path / "b.txt").write_bytes(b"\0" * 100)
+    (tmp_path / "c.jsonl").write_bytes(b'{"text": "a\\u0000b"}')
+    text, binary, line = read(tmp_path)
+    assert isinstance(text, Page)
+    assert isinstance(binary, Failure)
+    assert isinstance(line, Page)
+
+
+def test_a_page_that_unpacks_to_more_than_the_limit_is_not_unpacked(tmp_path: Path) -> None:
+    bomb = gzip.compress(bytes(300 * 2**20), compresslevel=1)
+    (tmp_path / "a.html.gz").write_bytes(bomb)
+    (tmp_path / "b.jsonl.gz").write_bytes(bomb)
+    tracemalloc.start()
+    errors = [record.error for record in read(tmp_path) if isinstance(record, Failure)]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert errors == [f"larger than corpus.max_page_bytes = {LIMIT}"] * 2
+    assert peak < 20 * 2**20
+
+
+def test_frames_one_behind_the_other_are_one_file(tmp_path: Path) -> None:
+    half = lines(25)
+    for suffix, compress in ((".gz", gzip.compress), (".zst", zstd), (".xz", lzma.compress)):
+        (tmp_path / f"a.jsonl{suffix}").write_bytes(compress(half) + compress(half))
+    found = read(tmp_path)
+    assert len(found) == 150
+    assert all(isinstance(record, Page) for record in found)
 
 
 def test_a_folder_inside_another_input_belongs_to_the_inner_one(tmp_path: Path) -> None:

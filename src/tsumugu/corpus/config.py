@@ -53,7 +53,7 @@ class ExtractionConfig(Section):
     boilerplate on news and blog pages."""
     seconds: Annotated[float, Field(gt=0)] = 5.0
     """Processor time that trafilatura may take for one page; then resiliparse's text is taken."""
-    language_gate: Annotated[float, Field(ge=0, le=1)] = 0.01
+    language_gate: Annotated[float, Field(ge=0, le=1)] = 0.02
     """Pages whose visible text has a smaller share of kana do not go to trafilatura: they come out
     with resiliparse's text, so that the rules decide. 0 sends every page there."""
     pages_per_process: Annotated[int, Field(ge=1)] = 5000

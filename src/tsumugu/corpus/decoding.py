@@ -2,10 +2,10 @@
 
 UTF-8 is asked first, since text in another encoding is almost never valid UTF-8. Then come the
 encoding that the page declares, the one that its server claims, and the Japanese ones; among those
-that decode without an error, the one that yields the most kana wins (in a sample from the first
-character outside ASCII on), since Shift_JIS bytes read as EUC-JP (and the reverse) give rare kanji
-and half-width katakana. What fits nowhere is decoded with replacement characters while they are
-few, and refused otherwise: half-destroyed text teaches a model noise.
+that decode without an error, the one that yields the most kana in two samples wins, since Shift_JIS
+bytes read as EUC-JP (and the reverse) give rare kanji and half-width katakana. What fits nowhere is
+decoded with replacement characters while they are few, and refused otherwise:
+half-destroyed text teaches a model noise.
 """
 
 import codecs
@@ -26,7 +26,8 @@ _JAPANESE = ("cp932", "euc_jp", "euc_jis_2004")
 _ALIASES = {"cp932": "shift_jis", "shift-jis-2004": "shift_jis", "eucjp": "euc-jp", "euc_jp": "euc-jp"}
 # Browsers, too, take these names to mean their supersets.
 _SUPERSETS = {"shift_jis": "cp932", "gbk": "gb18030"}
-_NOT_ASCII = re.compile(rb"[\x80-\xff]")
+# Behind a byte that ends no character in any of the encodings, one outside ASCII begins.
+_CHARACTER = re.compile(rb"(?<![\x40-\xff])[\x80-\xff]")
 _SAMPLE_BYTES = 2048
 _JAPANESE_SHARE = 0.02
 _CERTAIN_SHARE = 0.1
@@ -88,19 +89,22 @@ def decode_page(raw: bytes, *, hint: str | None = None) -> str:
 
 
 def _kana_shares(raw: bytes, encodings: list[str]) -> dict[str, float]:
-    """The share of kana that each encoding finds, from the first character outside ASCII on.
+    """The share of kana that each encoding finds at the beginning and in the middle of the page.
 
     Ends at the first that finds so much that no wrong reading could.
     """
-    first = _NOT_ASCII.search(raw)
-    start = first.start() if first else 0
-    sample = raw[start : start + _SAMPLE_BYTES]
+    sample = b"\n".join(_from_character(raw, start) for start in (0, len(raw) // 2))
     shares = {}
     for encoding in dict.fromkeys(encodings):
         shares[encoding] = _kana_share(sample.decode(encoding, errors="replace"))
         if shares[encoding] >= _CERTAIN_SHARE:
             break
     return shares
+
+
+def _from_character(raw: bytes, start: int) -> bytes:
+    first = _CHARACTER.search(raw, start)
+    return raw[first.start() : first.start() + _SAMPLE_BYTES] if first else b""
 
 
 def _is_single_byte(encoding: str) -> bool:

@@ -128,11 +128,9 @@ def _decompress(body: bytes, coding: str, limit: int, truncated: bool) -> bytes:
         case "gzip" | "x-gzip":
             return _inflate(body, 31, limit, truncated)
         case "deflate":
-            # The standard means zlib; many servers sent raw deflate.
-            try:
-                return _inflate(body, zlib.MAX_WBITS, limit, truncated)
-            except BadBody:
-                return _inflate(body, -zlib.MAX_WBITS, limit, truncated)
+            # The standard means zlib, which begins with a checksum; many servers sent raw deflate.
+            is_zlib = body[:1] == b"\x78" and int.from_bytes(body[:2], "big") % 31 == 0
+            return _inflate(body, zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS, limit, truncated)
         case "br":
             return _read_limited(BrotliReader(io.BytesIO(body)), "br", limit)
         case "zstd":

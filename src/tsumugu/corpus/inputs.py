@@ -205,7 +205,7 @@ def _local_files(entry: Input) -> Iterator[_Candidate]:
                 entry=entry,
                 path=str(path),
                 # Names of files are bytes; one that is not UTF-8 still needs a name that can be stored.
-                name=name.encode("utf-8", "backslashreplace").decode("utf-8"),
+                name=os.fsencode(name).decode("utf-8", "backslashreplace"),
                 kind=kind,
                 bytes=status.st_size,
                 version=str(status.st_mtime_ns),

@@ -10,8 +10,8 @@ from html import unescape
 
 _HIDDEN = re.compile(r"<(script|style|!--)", re.I)
 _ENDS = {
-    "script": re.compile(r"</script", re.I),
-    "style": re.compile(r"</style", re.I),
+    "script": re.compile(r"</script[^<>]*>?", re.I),
+    "style": re.compile(r"</style[^<>]*>?", re.I),
     "!--": re.compile("-->"),
 }
 _TAG = re.compile(r"<[^<>]*>")

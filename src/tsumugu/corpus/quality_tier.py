@@ -22,8 +22,9 @@ from tsumugu.errors import TsumuguError
 
 _START_SECONDS = 120
 _WALL_FACTOR = 20
-"""A child that uses no processor time at all hangs for another reason; it is ended after this many
-times the limit (and a minute), which is far away from what a busy machine needs."""
+_WALL_SECONDS = 60
+"""A child that uses no processor time hangs for another reason. It is ended after this many times
+the limit and a minute, which is far away from what a page needs on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class QualityTier:
         try:
             child.stdin.write(trafilatura_worker.REQUEST.pack(len(encoded)) + encoded)
             child.stdin.flush()
-            answer = self._answer(child, self._config.seconds * _WALL_FACTOR + 60)
+            answer = self._answer(child, self._config.seconds * _WALL_FACTOR + _WALL_SECONDS)
         except BrokenPipeError:
             answer = None
         if answer is None:

@@ -88,6 +88,8 @@ def _read_records(file: InputFile, stream: BinaryIO, limit: int) -> Iterator[Rec
             yield Failure(file, last + 1, f"the file breaks off here: {source.error}"[:300])
             return
         if problem is None:
+            if last < 0:
+                yield Failure(file, 0, "no record in it")
             return
         if not damaged:
             last += 1
@@ -175,12 +177,10 @@ _CUT_OFF = "cut off"
 def _read_record(file: InputFile, record: WarcRecord, offset: int, limit: int) -> Record:
     try:
         result = _page_of(file, record, offset, limit)
-        # What is skipped must be whole, too: a file may end inside it.
-        expected = record.content_length
-        if isinstance(result, Skipped) and "Content-Length" in record.headers:
-            record.consume()
-            whole = record.reader.tell() == expected
-            return result if whole else Failure(file, offset, f"{_CUT_OFF} inside a record ({result.why})")
+        if not isinstance(result, Page) and not _is_whole(record):
+            # Also of a record that nobody wants: its length may be wrong, or the file ends in it.
+            why = result.why if isinstance(result, Skipped) else result.error
+            return result if why.startswith(_CUT_OFF) else Failure(file, offset, f"{_CUT_OFF} ({why})")
         return result
     except (OSError, ValueError) as error:
         return Failure(file, offset, f"{_CUT_OFF} or damaged: {error}"[:300])
@@ -251,6 +251,12 @@ def _page_of(file: InputFile, record: WarcRecord, offset: int, limit: int) -> Re
         metadata=metadata,
         headers=response.headers,
     )
+
+
+def _is_whole(record: WarcRecord) -> bool:
+    record.consume()
+    whole: bool = record.reader.tell() == record.content_length
+    return whole
 
 
 def _cut_off(file: InputFile, offset: int, size: int, expected: int) -> Failure:

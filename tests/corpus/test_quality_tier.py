@@ -1,0 +1,165 @@
+"""Trafilatura in its own process: whatever happens to it, the page still has a text."""
+
+import importlib.util
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import html_page, japanese_text
+from tsumugu.corpus import quality_tier
+from tsumugu.corpus.config import ExtractionConfig
+from tsumugu.corpus.quality_tier import NoAnswer, QualityTier
+from tsumugu.errors import TsumuguError
+
+needs_trafilatura = pytest.mark.skipif(
+    importlib.util.find_spec("trafilatura") is None, reason="the extra `trafilatura` is not installed"
+)
+PAGE = html_page(japanese_text(3), title="旅の記録")
+
+FAKE = """
+import ctypes, os, signal, sys, time, types
+
+def extract(html, **options):
+    if "endless" in html:
+        while True:
+            pass
+    if "asleep" in html:
+        time.sleep(1000)
+    if "crash" in html:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if "refuse" in html:
+        raise ValueError("吾輩には読めない")
+    if "noise" in html:
+        print("noise on standard output")
+        os.write(1, b"more noise")
+    if "greedy" in html:
+        bytearray(10 ** 11)
+    if "leak" in html:
+        kept.append(bytearray(os.urandom(1)) * 400_000_000)
+    if "nothing" in html:
+        return None
+    return f"{os.getpid()} {html}"
+
+kept = []
+"""
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExtractionConfig:
+    """A module in trafilatura's place that does what a page tells it to."""
+    (tmp_path / "trafilatura.py").write_text(FAKE, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return ExtractionConfig(extractor="trafilatura", seconds=0.3, pages_per_process=100)
+
+
+def process_of(text: str | NoAnswer) -> str:
+    assert isinstance(text, str), text
+    return text.split(" ")[0]
+
+
+@needs_trafilatura
+def test_the_text_stays_and_the_navigation_goes() -> None:
+    with QualityTier(ExtractionConfig(extractor="trafilatura")) as tier:
+        text = tier.main_text(PAGE)
+    assert isinstance(text, str)
+    assert all(line in text for line in japanese_text(3).split("\n"))
+    assert "ホーム" not in text
+
+
+@needs_trafilatura
+@pytest.mark.parametrize(
+    "page", ["", "<", "\0", "<p>", "<?xml version='1.0' encoding='EUC-JP'?><html><p>猫</p>"]
+)
+def test_odd_pages_are_answered(page: str) -> None:
+    with QualityTier(ExtractionConfig(extractor="trafilatura")) as tier:
+        assert isinstance(tier.main_text(page), str | NoAnswer)
+        assert isinstance(tier.main_text(PAGE), str)
+
+
+def test_one_process_answers_many_pages(fake: ExtractionConfig) -> None:
+    with QualityTier(fake) as tier:
+        assert len({process_of(tier.main_text(f"頁{number}")) for number in range(50)}) == 1
+        assert tier.main_text("nothing") == ""
+
+
+def test_a_page_that_never_ends_is_given_up_and_the_next_is_answered(fake: ExtractionConfig) -> None:
+    with QualityTier(fake) as tier:
+        first = process_of(tier.main_text("一"))
+        started = time.monotonic()
+        assert tier.main_text("endless") == NoAnswer("no text within 0.3 s of processor time")
+        assert time.monotonic() - started < 60
+        assert process_of(tier.main_text("二")) != first
+
+
+def test_a_page_that_only_waits_is_given_up(fake: ExtractionConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality_tier, "_WALL_FACTOR", 1)
+    monkeypatch.setattr(quality_tier, "_WALL_SECONDS", 1)
+    with QualityTier(fake) as tier:
+        assert tier.main_text("asleep") == NoAnswer("it hung")
+        assert process_of(tier.main_text("二"))
+
+
+def test_a_crash_costs_its_page_alone(fake: ExtractionConfig) -> None:
+    with QualityTier(fake) as tier:
+        assert tier.main_text("crash") == NoAnswer(f"it ended with status -{signal.SIGSEGV.value}")
+        assert process_of(tier.main_text("二"))
+
+
+def test_errors_and_lack_of_memory_are_reported_and_the_process_goes_on(fake: ExtractionConfig) -> None:
+    with QualityTier(fake) as tier:
+        first = process_of(tier.main_text("一"))
+        assert tier.main_text("refuse") == NoAnswer("ValueError: 吾輩には読めない")
+        answer = tier.main_text("greedy")
+        assert isinstance(answer, NoAnswer)
+        assert "MemoryError" in answer.why
+        assert process_of(tier.main_text("二")) == first
+
+
+def test_what_a_library_prints_does_not_disturb(fake: ExtractionConfig) -> None:
+    with QualityTier(fake) as tier:
+        assert process_of(tier.main_text("noise")) == process_of(tier.main_text("二"))
+
+
+def test_the_process_is_replaced_after_some_pages_and_when_it_has_grown(fake: ExtractionConfig) -> None:
+    settings = fake.model_copy(update={"pages_per_process": 2, "megabytes_per_process": 700})
+    with QualityTier(settings) as tier:
+        processes = [process_of(tier.main_text("頁")) for _ in range(6)]
+    assert len(set(processes)) == 3
+    settings = fake.model_copy(update={"megabytes_per_process": 700})
+    with QualityTier(settings) as tier:
+        first = process_of(tier.main_text("leak"))
+        assert process_of(tier.main_text("二")) != first
+
+
+def test_no_process_is_left_behind(fake: ExtractionConfig) -> None:
+    with QualityTier(fake) as tier:
+        process = int(process_of(tier.main_text("一")))
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
+
+
+def test_a_process_that_cannot_start_is_an_error_and_no_fallback(
+    fake: ExtractionConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "trafilatura.py").write_text("raise ImportError('broken')")
+    with QualityTier(fake) as tier, pytest.raises(TsumuguError, match="did not start"):
+        tier.main_text("一")
+
+
+def test_a_missing_trafilatura_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(TsumuguError, match=r"tsumugu\[trafilatura\]"):
+        QualityTier(ExtractionConfig(extractor="trafilatura")).__enter__()
+
+
+@pytest.fixture(autouse=True)
+def no_zombies() -> Iterator[None]:
+    """Every child is waited for."""
+    yield
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
