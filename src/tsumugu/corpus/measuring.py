@@ -14,8 +14,8 @@ from tsumugu.corpus.extraction import TooDeep, canonical_url, extract_text
 from tsumugu.corpus.inputs import InputFile, Piece
 from tsumugu.corpus.reading import Failure, Page, read_piece
 from tsumugu.corpus.rules import PASSED, apply_rules
-from tsumugu.corpus.tables import QUARANTINE, band_column, measured_schema, write_table
-from tsumugu.corpus.transforms import Transformed, comparable, transform
+from tsumugu.corpus.tables import QUARANTINE, measured_schema, write_table
+from tsumugu.corpus.transforms import Transformed, transform
 
 
 @dataclass(frozen=True)
@@ -65,18 +65,8 @@ def measure_shard(task: MeasureTask) -> None:
     columns["masked_phone_numbers"] = signals.column([result.masked_phone_numbers for result in results])
     reasons = apply_rules(task.config.rules, columns, len(texts))
 
-    settings = task.config.dedup
     # Only what passed the rules is compared, so only that pays for signatures.
-    compared = [
-        comparable(text) if reason == PASSED else "" for text, reason in zip(texts, reasons, strict=True)
-    ]
-    lines = [dedup.comparable_lines(text) for text in compared]
-    keys = dedup.minhash_bands(
-        *signals.code_points([text.replace("\n", "") for text in compared]),
-        ngram=settings.ngram,
-        bands=settings.bands,
-        rows=settings.rows,
-    )
+    compared = [text if reason == PASSED else "" for text, reason in zip(texts, reasons, strict=True)]
     write_table(
         task.output,
         {
@@ -87,12 +77,9 @@ def measure_shard(task: MeasureTask) -> None:
             "license": [page.file.license for page in pages],
             "reason": reasons,
             **columns,
-            "exact_key": [xxhash.xxh3_128_hexdigest(text.replace("\n", "").encode()) for text in compared],
-            **{band_column(band): keys[band] for band in range(settings.bands)},
-            "line_keys": [[xxhash.xxh3_64_intdigest(line.encode()) for line in block] for block in lines],
-            "line_lengths": [[len(line) for line in block] for block in lines],
+            **dedup.keys(compared, task.config.dedup),
         },
-        measured_schema(settings.bands),
+        measured_schema(task.config.dedup),
     )
 
 

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tsumugu.corpus.config import SIGNALS
-from tsumugu.corpus.deciding import decide
+from tsumugu.corpus.dedup import decide
+from tsumugu.corpus.dedup.removing import cut_spans
 from tsumugu.corpus.inputs import find_files, plan_shards
 from tsumugu.corpus.measuring import MeasureTask, measure_shard
 from tsumugu.corpus.rules import PASSED
@@ -44,12 +45,17 @@ def run(context: StageContext) -> Counts:
     ]
     map_shards(measure_shard, measured, workers=context.workers, description="corpus: measure")
 
-    reasons = decide([task.output for task in measured], config.dedup)
+    decided = decide(
+        [task.output for task in measured],
+        config=config,
+        work=context.work / "dedup",
+        workers=context.workers,
+    )
     written = [
         WriteTask(
             measured=task.output,
             quarantined=task.quarantine,
-            reasons=tuple(reasons[index]),
+            decided=decided[index],
             folder=context.folder,
             name=shard_name(index),
         )
@@ -66,7 +72,7 @@ class WriteTask:
 
     measured: Path
     quarantined: Path
-    reasons: tuple[str, ...]
+    decided: Path
     folder: Path
     name: str
 
@@ -79,9 +85,15 @@ class WriteTask:
 def write_shard(task: WriteTask) -> None:
     """Write one shard's documents, quarantine and decisions."""
     table = pq.read_table(task.measured, columns=[*DOCUMENTS.names, *SIGNALS])
-    kept = [reason == PASSED for reason in task.reasons]
-    documents = table.select(DOCUMENTS.names).filter(kept)
-    write_table(task.folder / "documents" / task.name, documents.to_pydict(), DOCUMENTS)
+    decided = pq.read_table(task.decided).to_pydict()
+    kept = [reason is None for reason in decided["reason"]]
+    documents = table.select(DOCUMENTS.names).filter(kept).to_pydict()
+    removals = (spans for spans, stays in zip(decided["removals"], kept, strict=True) if stays)
+    documents["text"] = [
+        cut_spans(text, spans).strip("\n") if spans else text
+        for text, spans in zip(documents["text"], removals, strict=True)
+    ]
+    write_table(task.folder / "documents" / task.name, documents, DOCUMENTS)
 
     with write_aside(task.folder / "quarantine" / task.name) as aside:
         shutil.copyfile(task.quarantined, aside)
@@ -94,8 +106,9 @@ def write_shard(task: WriteTask) -> None:
         {
             "id": table["id"].to_pylist() + quarantined,
             "kept": kept + [False] * lost,
-            "reason": [*(reason or None for reason in task.reasons), *["quarantined"] * lost],
+            "reason": [*decided["reason"], *["quarantined"] * lost],
             **{name: table[name].to_pylist() + [None] * lost for name in SIGNALS},
+            **{name: decided[name] + [None] * lost for name in ("cluster", "cluster_size", "duplicate_of")},
         },
         DECISIONS,
     )
@@ -154,8 +167,8 @@ def _examples(written: list[WriteTask]) -> dict[str, list[dict[str, Any]]]:
         ids = pq.read_table(task.measured, columns=["id"])["id"].to_pylist()
         chosen: dict[int, str] = {}
         by_reason: dict[str, list[int]] = {}
-        for row, reason in enumerate(task.reasons):
-            by_reason.setdefault(reason, []).append(row)
+        for row, reason in enumerate(pq.read_table(task.decided, columns=["reason"])["reason"].to_pylist()):
+            by_reason.setdefault(reason or PASSED, []).append(row)
         for reason, rows in by_reason.items():
             for row in sorted(rows, key=lambda row: ids[row])[:EXAMPLES_PER_REASON]:
                 chosen[row] = reason

@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tsumugu.corpus.config import SIGNALS
+from tsumugu.corpus.config import SIGNALS, DedupConfig
+from tsumugu.corpus.dedup import key_schema
 from tsumugu.files import write_aside
 
 _DOCUMENT = [
@@ -25,7 +26,17 @@ _DOCUMENT = [
 _SIGNALS = [(name, pa.float64()) for name in SIGNALS]
 
 DOCUMENTS = pa.schema(_DOCUMENT)
-DECISIONS = pa.schema([("id", pa.string()), ("kept", pa.bool_()), ("reason", pa.string()), *_SIGNALS])
+DECISIONS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("kept", pa.bool_()),
+        ("reason", pa.string()),
+        *_SIGNALS,
+        ("cluster", pa.int64()),
+        ("cluster_size", pa.int64()),
+        ("duplicate_of", pa.string()),
+    ]
+)
 QUARANTINE = pa.schema(
     [
         ("id", pa.string()),
@@ -37,24 +48,9 @@ QUARANTINE = pa.schema(
 )
 
 
-def measured_schema(bands: int) -> pa.Schema:
+def measured_schema(config: DedupConfig) -> pa.Schema:
     """Columns of one measured shard: the document, its signals, and what duplicates share."""
-    return pa.schema(
-        [
-            *_DOCUMENT,
-            ("reason", pa.string()),
-            *_SIGNALS,
-            ("exact_key", pa.string()),
-            *((band_column(band), pa.uint64()) for band in range(bands)),
-            ("line_keys", pa.list_(pa.uint64())),
-            ("line_lengths", pa.list_(pa.int64())),
-        ]
-    )
-
-
-def band_column(band: int) -> str:
-    """The name of a MinHash band's column."""
-    return f"band_{band:03d}"
+    return pa.schema([*_DOCUMENT, ("reason", pa.string()), *_SIGNALS, *key_schema(config)])
 
 
 def write_table(path: Path, columns: Mapping[str, Any], schema: pa.Schema) -> None:
