@@ -109,7 +109,7 @@ def test_real_questions_are_found_in_a_real_corpus_only_where_they_were_put(tmp_
     rows = data("jglue/jcommonsenseqa-valid.json")
     texts = [row["text"] for row in data("corpus/kyoto-wikipedia.jsonl.zst")[:600]]
     long = [row["question"] for row in rows if len(row["question"]) > 24]
-    put = {place: long[place] for place in range(0, 600, 40)}
+    put = dict(zip(range(0, 600, 40), long, strict=False))
     for place, question in put.items():
         middle = len(texts[place]) // 2
         texts[place] = f"{texts[place][:middle]}\n{question}\n{texts[place][middle:]}"

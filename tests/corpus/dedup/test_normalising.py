@@ -1,5 +1,6 @@
 """The fast normalisation is the slow one, character by character and in any company."""
 
+import itertools
 import random
 import unicodedata
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ def fast(texts: Sequence[str]) -> list[str]:
     codes, offsets = comparable_codes(texts)
     return [
         codes[start:end].tobytes().decode("utf-32-le", "surrogatepass")
-        for start, end in zip(offsets[:-1], offsets[1:], strict=True)
+        for start, end in itertools.pairwise(offsets)
     ]
 
 

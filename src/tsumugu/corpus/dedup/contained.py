@@ -73,7 +73,7 @@ def find_contained(
             )
             for part in range(parts)
         ]
-        shards.map_keys(compare_lines, tasks, keys=lines, workers=workers, description="corpus: contained")
+        shards.map_tasks(compare_lines, tasks, amount=lines, workers=workers, description="corpus: contained")
         return [task.output for task in tasks]
 
     covered = np.zeros(len(totals), dtype=np.int64)

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from tsumugu.corpus.config import DecontaminationConfig
 from tsumugu.corpus.dedup import shards
 from tsumugu.corpus.dedup.evaluation_sets import Windows, read_windows, windows_of
-from tsumugu.engine import map_shards
 from tsumugu.files import write_json
 
 _AT_ONCE = 512
@@ -137,7 +136,14 @@ def find_contaminated(
         LookupTask(path, int(offsets[index]), alive_path, config, work / f"hits-{index:05d}.parquet")
         for index, path in enumerate(measured)
     ]
-    map_shards(look_up, tasks, workers=workers, description="corpus: decontaminate")
+    characters = shards.read_numbers(measured, "compared_characters", np.int64)
+    shards.map_tasks(
+        look_up,
+        tasks,
+        amount=int(characters[alive].sum()),
+        workers=workers,
+        description="corpus: decontaminate",
+    )
     contaminated = np.zeros(len(alive), dtype=np.bool_)
     documents: list[dict[str, Any]] = []
     for task in tasks:

@@ -35,7 +35,6 @@ from tsumugu.corpus.dedup.removing import REMOVALS, RemovalTask, mark_removals, 
 from tsumugu.corpus.dedup.repeats import find_frequent
 from tsumugu.corpus.dedup.urls import TraitsTask, read_traits
 from tsumugu.corpus.dedup.verifying import verify
-from tsumugu.engine import map_shards
 from tsumugu.files import write_aside
 
 DECIDED = pa.schema(
@@ -125,7 +124,7 @@ def _find_duplicates(
             JoinTask(files, column, check, alive_path, work / name / f"{column}.parquet", most)
             for column in columns
         ]
-        shards.map_keys(join, tasks, keys=len(alive), workers=workers, description=f"corpus: {name}")
+        shards.map_tasks(join, tasks, amount=len(alive), workers=workers, description=f"corpus: {name}")
         return [task.output for task in tasks]
 
     def keep_one(parents: NDArray[np.int64], reason: int) -> None:
@@ -171,7 +170,7 @@ def _read_traits(measured: Sequence[Path], settings: DedupConfig, *, work: Path,
         for index, path in enumerate(measured)
     ]
     rows = int(shards.row_offsets(measured)[-1])
-    shards.map_keys(read_traits, tasks, keys=rows, workers=workers, description="corpus: addresses")
+    shards.map_tasks(read_traits, tasks, amount=rows, workers=workers, description="corpus: addresses")
     return [task.output for task in tasks]
 
 
@@ -226,7 +225,8 @@ def _find_removals(
             )
         )
         first, held = index + 1, 0
-    map_shards(mark_removals, tasks, workers=workers, description="corpus: repeats")
+    amount = int(characters[alive].sum())
+    shards.map_tasks(mark_removals, tasks, amount=amount, workers=workers, description="corpus: repeats")
     files = [task.output for task in tasks]
     _drop(shards.read_numbers(files, "left", np.int64) == 0, _ONLY_REPEATS, alive, dropped)
     return files

@@ -9,7 +9,7 @@
 - `paragraph_keys` (list<uint64>): paragraphs instead of lines, if the recipe looks for repeated ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,9 @@ from tsumugu.corpus.dedup.normalising import comparable_codes
 
 SHORTEST_LINE = 10
 """Characters of a line or paragraph, without white space, from which it is recognised elsewhere."""
+
+_AT_ONCE = 2**16
+"""Characters: their code points and hashes stay in the cache, and no fresh memory is asked for."""
 
 
 def band_column(band: int) -> str:
@@ -49,25 +52,48 @@ def key_schema(config: DedupConfig) -> list[tuple[str, pa.DataType]]:
 
 def keys(texts: Sequence[str], config: DedupConfig) -> dict[str, Any]:
     """The columns of `key_schema` for `texts`; those of documents that are not compared are empty."""
+    parts = [_keys(texts[start:end], config) for start, end in _chunks(texts)]
+    columns: dict[str, Any] = {}
+    for name in parts[0]:
+        arrays = [part[name] for part in parts]
+        columns[name] = (
+            pa.concat_arrays(arrays) if isinstance(arrays[0], pa.Array) else np.concatenate(arrays)
+        )
+    return columns
+
+
+def _chunks(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Neighbours of about `_AT_ONCE` characters; at least one chunk, which may be empty."""
+    start = characters = 0
+    for index, text in enumerate(texts):
+        characters += len(text)
+        if characters >= _AT_ONCE:
+            yield start, index + 1
+            start, characters = index + 1, 0
+    if start < len(texts) or not texts:
+        yield start, len(texts)
+
+
+def _keys(texts: Sequence[str], config: DedupConfig) -> dict[str, Any]:
     codes, offsets = comparable_codes(texts)
     bands = minhash_bands(
         codes, offsets, ngram=config.ngram, bands=config.bands, rows=config.rows, method=config.method
     )
     exact, check, characters = _hash_documents(codes, offsets)
-    line_offsets, line_keys, line_lengths, _, _ = hash_units(codes, offsets, paragraphs=False)
-    line_sums = np.concatenate([[0], np.cumsum(line_lengths, dtype=np.int64)])
+    lines, line_keys, line_lengths, _, _ = hash_units(codes, offsets, paragraphs=False)
+    line_sums = np.concatenate([[0], np.cumsum(line_lengths, dtype=np.int64)]).astype(np.int64)
     columns = {
         "exact_key": exact,
         "exact_check": check,
         "compared_characters": characters,
         **{band_column(band): bands[band] for band in range(config.bands)},
-        "line_keys": _lists(line_offsets, line_keys),
-        "line_lengths": _lists(line_offsets, line_lengths),
-        "line_characters": np.diff(line_sums[line_offsets]),
+        "line_keys": _lists(lines, line_keys),
+        "line_lengths": _lists(lines, line_lengths),
+        "line_characters": np.diff(line_sums[lines]),
     }
     if config.repeated_lines is not None and config.repeated_lines.unit == "paragraph":
-        offsets_, keys_, _, _, _ = hash_units(codes, offsets, paragraphs=True)
-        columns["paragraph_keys"] = _lists(offsets_, keys_)
+        paragraphs, paragraph_keys, _, _, _ = hash_units(codes, offsets, paragraphs=True)
+        columns["paragraph_keys"] = _lists(paragraphs, paragraph_keys)
     return columns
 
 

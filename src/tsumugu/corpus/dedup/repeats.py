@@ -66,8 +66,8 @@ def find_frequent(
         )
         for part in range(parts)
     ]
-    shards.map_keys(
-        count_documents, tasks, keys=units, workers=workers, description=f"corpus: {config.unit}s"
+    shards.map_tasks(
+        count_documents, tasks, amount=units, workers=workers, description=f"corpus: {config.unit}s"
     )
     table = pa.concat_tables([pq.read_table(task.output) for task in tasks]).sort_by("key")
     output = work / "frequent.parquet"

@@ -20,7 +20,7 @@ AT_ONCE = 2**24
 """Keys that one task holds and sorts at a time, at about 32 bytes of memory each; when there are
 more, they are divided by their upper bits."""
 _SMALL = 2**20
-"""Keys that are compared sooner than a worker process starts."""
+"""So many keys or characters are compared sooner than a worker process starts."""
 
 
 def row_offsets(shards: Sequence[Path]) -> NDArray[np.int64]:
@@ -41,7 +41,9 @@ def tables(shards: Sequence[Path], columns: Sequence[str]) -> Iterator[tuple[int
     """The row at which each shard begins, and its table of `columns`."""
     start = 0
     for path in shards:
-        table = pq.read_table(path, columns=list(columns))
+        # Not `read_table`: its data set machinery costs several milliseconds for each file.
+        with pq.ParquetFile(path) as file:
+            table = file.read(columns=list(columns))
         yield start, table
         start += table.num_rows
 
@@ -80,11 +82,15 @@ def write_columns(path: Path, columns: dict[str, Any]) -> None:
         pq.write_table(pa.table(columns), aside, compression="zstd", use_dictionary=False)
 
 
-def map_keys(
-    function: Callable[[T], None], tasks: Sequence[T], *, keys: int, workers: int, description: str
+def map_tasks(
+    function: Callable[[T], None], tasks: Sequence[T], *, amount: int, workers: int, description: str
 ) -> None:
-    """`map_shards` for tasks that read only keys; a small number is done at once, in this process."""
-    if keys > _SMALL:
+    """`map_shards`, unless there is so little to do in all that this process does it sooner.
+
+    Args:
+        amount: keys or characters that all tasks compare together.
+    """
+    if amount > _SMALL:
         map_shards(function, tasks, workers=workers, description=description)
         return
     for task in tasks:

@@ -3,9 +3,10 @@
 The documents of a group that MinHash joins are brought together in one file (a shuffle of the texts
 that have a candidate at all): groups fill buckets of about 2**25 characters, and each bucket is one
 independent task. Within it, for each band and each key: the first document with the key leads; every
-other one is compared with the leaders, in input order, until one is similar enough, and becomes a
-leader itself if none is. There are at most `MOST_LEADERS`, and documents that are joined already are
-not compared again, so the work is at most bands * MOST_LEADERS comparisons for a document.
+other one is compared with the leaders until one is similar enough, and becomes a leader itself if
+none is. Documents come in the order of their exact keys, so the input order changes no cluster. There
+are at most `MOST_LEADERS`, and documents that are joined already are not compared again, so the work
+is at most bands * MOST_LEADERS comparisons for a document.
 
 What that guarantees: each pair that joins two documents has at least the similarity asked for. Two
 documents of a cluster may still be joined by a chain only, and a pair that is similar enough can be
@@ -28,7 +29,6 @@ from tsumugu.corpus.dedup import groups, shards
 from tsumugu.corpus.dedup.hashing import hash_ngrams
 from tsumugu.corpus.dedup.keys import band_column
 from tsumugu.corpus.dedup.normalising import comparable_codes
-from tsumugu.engine import map_shards
 from tsumugu.files import write_aside
 
 BUCKET_CHARACTERS = 2**25
@@ -91,19 +91,22 @@ def verify(
         ShuffleTask(shard, int(offsets[index]), path, bands, work / f"shuffled-{index:05d}.parquet")
         for index, shard in enumerate(measured)
     ]
-    map_shards(shuffle, shuffles, workers=workers, description="corpus: gather candidates")
+    amount = int(characters[candidates].sum())
+    shards.map_tasks(
+        shuffle, shuffles, amount=amount, workers=workers, description="corpus: gather candidates"
+    )
     shuffled = tuple(task.output for task in shuffles)
     tasks = [
         VerifyTask(shuffled, int(bucket), bands, ngram, similarity, work / f"verified-{bucket:05d}.parquet")
         for bucket in np.unique(buckets[buckets >= 0])
     ]
-    map_shards(verify_bucket, tasks, workers=workers, description="corpus: verify")
+    shards.map_tasks(verify_bucket, tasks, amount=amount, workers=workers, description="corpus: verify")
     return [task.output for task in tasks]
 
 
 def shuffle(task: ShuffleTask) -> None:
-    """Write `bucket`, `row`, `text` and the band keys of one shard's candidates."""
-    names = ["text", *(band_column(band) for band in range(task.bands))]
+    """Write `bucket`, `row`, `text` and the keys of one shard's candidates."""
+    names = ["text", "exact_key", "exact_check", *(band_column(band) for band in range(task.bands))]
     table = pq.read_table(task.shard, columns=names)
     buckets = shards.load_array(task.buckets)[task.first_row : task.first_row + table.num_rows]
     places = np.flatnonzero(buckets >= 0)
@@ -119,7 +122,7 @@ def shuffle(task: ShuffleTask) -> None:
 def verify_bucket(task: VerifyTask) -> None:
     """Write the verified pairs of one bucket."""
     tables = [pq.read_table(path, filters=[("bucket", "==", task.bucket)]) for path in task.shuffled]
-    table = pa.concat_tables(tables)
+    table = pa.concat_tables(tables).sort_by([("exact_key", "ascending"), ("exact_check", "ascending")])
     rows = table["row"].to_numpy()
     codes, offsets = comparable_codes(table["text"].to_pylist())
     set_offsets, members = ngram_sets(codes, offsets, ngram=task.ngram)
