@@ -102,8 +102,8 @@ def main() -> None:
 def _prepare(work: Path, documents: int) -> tuple[list[tuple[str, str]], dict[str, str]]:
     """Write documents.jsonl and warm-up.jsonl; return the pairs to be found, and the texts."""
     import pyarrow as pa
-    from harness import data_folder
 
+    from harness import data_folder
     from tsumugu.corpus.dedup.normalising import comparable, comparable_codes
     from tsumugu.corpus.dedup.verifying import jaccard, ngram_sets
 

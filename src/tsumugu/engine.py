@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Never, Protocol, TypeVar
 
@@ -22,6 +23,15 @@ from tsumugu.errors import TsumuguError
 
 Engine = Literal["local", "ray"]
 """`local`: processes of this machine. `ray`: a Ray cluster (extra `ray`; see `ray_cluster.py`)."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Where work is done: so many processes at a time, of this machine or of a Ray cluster."""
+
+    workers: int
+    engine: Engine = "local"
+
 
 _ATTEMPTS = 3
 

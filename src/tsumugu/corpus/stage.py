@@ -23,7 +23,7 @@ from tsumugu.corpus.measuring import MeasureTask, measure_shard
 from tsumugu.corpus.samples import examples_by_reason
 from tsumugu.corpus.tables import shard_name
 from tsumugu.corpus.writing import QUARANTINED, WriteTask, write_shard
-from tsumugu.engine import map_shards
+from tsumugu.engine import Resources, map_shards
 from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json, write_aside, write_json
 from tsumugu.pipeline import Counts, StageContext
@@ -49,7 +49,7 @@ def run(context: StageContext) -> Counts:
     map_shards(measure_shard, tasks, **resources, description="corpus: measure")
 
     measured = [task.output for task in tasks]
-    decided = dedup.decide(measured, config=config, work=work / "dedup", workers=context.workers)
+    decided = dedup.decide(measured, config=config, work=work / "dedup", resources=Resources(**resources))
     written = [
         WriteTask(
             measured=task.output,

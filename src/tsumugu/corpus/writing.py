@@ -42,7 +42,8 @@ def write_shard(task: WriteTask) -> None:
             removals = decided["removals"].filter(kept).to_pylist()
             columns: dict[str, Any] = documents.filter(kept).to_pydict()
             columns["text"] = [
-                cut(text, spans) for text, spans in zip(columns["text"], removals, strict=True)
+                cut_spans(text, spans).strip("\n") if spans else text
+                for text, spans in zip(columns["text"], removals, strict=True)
             ]
             write(columns)
 
@@ -64,21 +65,6 @@ def write_shard(task: WriteTask) -> None:
         ids = pq.read_table(task.quarantined, columns=["id"])["id"]
         empty = {name: pa.nulls(len(ids), DECISIONS.field(name).type) for name in DECISIONS.names}
         write({**empty, "id": ids, "kept": [False] * len(ids), "reason": [QUARANTINED] * len(ids)})
-
-
-def cut(text: str, spans: list[dict[str, int]] | None) -> str:
-    """`text` without `spans` of code points, which are in order and do not overlap.
-
-    >>> cut("前へ|本文です|次へ", [{"start": 0, "end": 3}, {"start": 7, "end": 10}])
-    '本文です'
-    """
-    if not spans:
-        return text
-    parts, position = [], 0
-    for span in spans:
-        parts.append(text[position : span["start"]])
-        position = span["end"]
-    return "".join([*parts, text[position:]])
 
 
 def _portions(

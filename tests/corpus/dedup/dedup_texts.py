@@ -15,6 +15,7 @@ from conftest import japanese_text
 from tsumugu.corpus.config import CorpusConfig, DecontaminationConfig, DedupConfig, Input
 from tsumugu.corpus.dedup import decide, keys
 from tsumugu.corpus.dedup.normalising import comparable
+from tsumugu.engine import Resources
 
 ONLY_NEAR = DedupConfig(urls=False, contained_share=None, repeated_lines=None)
 """Exact and near duplicates, and nothing else."""
@@ -110,7 +111,7 @@ def decisions(
         dedup=config,
         decontamination=decontamination or DecontaminationConfig(),
     )
-    outputs = decide(measured, config=corpus, work=folder / "work", workers=workers)
+    outputs = decide(measured, config=corpus, work=folder / "work", resources=Resources(workers))
     assert [pq.read_metadata(path).num_rows for path in outputs] == [
         pq.read_metadata(path).num_rows for path in measured
     ]

@@ -11,6 +11,7 @@ from tsumugu.corpus.config import DedupConfig
 from tsumugu.corpus.dedup.contained import find_contained
 from tsumugu.corpus.dedup.keys import SHORTEST_LINE
 from tsumugu.corpus.dedup.normalising import comparable
+from tsumugu.engine import Resources
 
 
 def contained(
@@ -18,7 +19,9 @@ def contained(
 ) -> list[bool]:
     measured = measure(folder, texts, DedupConfig(), per_shard=7)
     living = np.array([True] * len(texts) if alive is None else alive)
-    found = find_contained(measured, living, share=0.6, work=folder / "work", workers=1, at_once=at_once)
+    found = find_contained(
+        measured, living, share=0.6, work=folder / "work", resources=Resources(1), at_once=at_once
+    )
     return [bool(one) for one in found]
 
 

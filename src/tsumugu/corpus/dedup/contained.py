@@ -22,6 +22,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from tsumugu.corpus.dedup import shards
+from tsumugu.engine import Resources
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def find_contained(
     *,
     share: float,
     work: Path,
-    workers: int,
+    resources: Resources,
     at_once: int = shards.AT_ONCE,
 ) -> NDArray[np.bool_]:
     """Which documents stand, for at least `share` of their characters, in shorter kept ones.
@@ -73,7 +74,9 @@ def find_contained(
             )
             for part in range(parts)
         ]
-        shards.map_tasks(compare_lines, tasks, amount=lines, workers=workers, description="corpus: contained")
+        shards.map_tasks(
+            compare_lines, tasks, amount=lines, resources=resources, description="corpus: contained"
+        )
         return [task.output for task in tasks]
 
     covered = np.zeros(len(totals), dtype=np.int64)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tsumugu.corpus.config import DecontaminationConfig
 from tsumugu.corpus.dedup import shards
 from tsumugu.corpus.dedup.evaluation_sets import Windows, read_windows, windows_of
+from tsumugu.engine import Resources
 from tsumugu.files import write_json
 
 _AT_ONCE = 512
@@ -122,7 +123,7 @@ def find_contaminated(
     config: DecontaminationConfig,
     *,
     work: Path,
-    workers: int,
+    resources: Resources,
 ) -> NDArray[np.bool_]:
     """Which documents give an evaluation set away; writes `work/contamination.json`.
 
@@ -141,7 +142,7 @@ def find_contaminated(
         look_up,
         tasks,
         amount=int(characters[alive].sum()),
-        workers=workers,
+        resources=resources,
         description="corpus: decontaminate",
     )
     contaminated = np.zeros(len(alive), dtype=np.bool_)

@@ -35,6 +35,7 @@ from tsumugu.corpus.dedup.removing import REMOVALS, RemovalTask, mark_removals, 
 from tsumugu.corpus.dedup.repeats import find_frequent
 from tsumugu.corpus.dedup.urls import TraitsTask, read_traits
 from tsumugu.corpus.dedup.verifying import verify
+from tsumugu.engine import Resources
 from tsumugu.files import write_aside
 
 DECIDED = pa.schema(
@@ -56,7 +57,7 @@ _REASONS = (
 _EXACT, _URL, _NEAR, _CONTAINED, _ONLY_REPEATS, _CONTAMINATED = range(1, 7)
 
 
-def decide(measured: Sequence[Path], *, config: CorpusConfig, work: Path, workers: int) -> list[Path]:
+def decide(measured: Sequence[Path], *, config: CorpusConfig, work: Path, resources: Resources) -> list[Path]:
     """Decide about every document of the measured shards.
 
     Args:
@@ -79,16 +80,16 @@ def decide(measured: Sequence[Path], *, config: CorpusConfig, work: Path, worker
     )
     alive &= shards.read_numbers(measured, "exact_key", np.uint64) != 0
     dropped = np.zeros(len(alive), dtype=np.int8)
-    into = _find_duplicates(measured, settings, alive, dropped, work=work, workers=workers)
+    into = _find_duplicates(measured, settings, alive, dropped, work=work, resources=resources)
     if settings.contained_share is not None:
         contained = find_contained(
-            measured, alive, share=settings.contained_share, work=work / "contained", workers=workers
+            measured, alive, share=settings.contained_share, work=work / "contained", resources=resources
         )
         _drop(contained, _CONTAINED, alive, dropped)
-    removals = _find_removals(measured, settings, alive, dropped, work=work / "repeats", workers=workers)
+    removals = _find_removals(measured, settings, alive, dropped, work=work / "repeats", resources=resources)
     if config.decontamination.evaluation:
         contaminated = find_contaminated(
-            measured, alive, config.decontamination, work=work / "contamination", workers=workers
+            measured, alive, config.decontamination, work=work / "contamination", resources=resources
         )
         _drop(contaminated, _CONTAMINATED, alive, dropped)
     return _write(measured, into, dropped, removals, folder=work / "decided")
@@ -108,10 +109,10 @@ def _find_duplicates(
     dropped: NDArray[np.int8],
     *,
     work: Path,
-    workers: int,
+    resources: Resources,
 ) -> NDArray[np.int64]:
     """Drop exact, address and near duplicates; return who stays in each one's place."""
-    traits = _read_traits(measured, settings, work=work / "traits", workers=workers)
+    traits = _read_traits(measured, settings, work=work / "traits", resources=resources)
     preference = _preference(measured, traits, settings)
     into = groups.new_forest(len(alive))
 
@@ -124,7 +125,7 @@ def _find_duplicates(
             JoinTask(files, column, check, alive_path, work / name / f"{column}.parquet", most)
             for column in columns
         ]
-        shards.map_tasks(join, tasks, amount=len(alive), workers=workers, description=f"corpus: {name}")
+        shards.map_tasks(join, tasks, amount=len(alive), resources=resources, description=f"corpus: {name}")
         return [task.output for task in tasks]
 
     def keep_one(parents: NDArray[np.int64], reason: int) -> None:
@@ -152,7 +153,7 @@ def _find_duplicates(
             ngram=settings.ngram,
             similarity=settings.verify_jaccard,
             work=work / "verify",
-            workers=workers,
+            resources=resources,
         )
         parents = groups.new_forest(len(alive))
         unite_pairs(parents, pairs)
@@ -161,7 +162,9 @@ def _find_duplicates(
     return into[into[into]]
 
 
-def _read_traits(measured: Sequence[Path], settings: DedupConfig, *, work: Path, workers: int) -> list[Path]:
+def _read_traits(
+    measured: Sequence[Path], settings: DedupConfig, *, work: Path, resources: Resources
+) -> list[Path]:
     date_key = settings.date_key if settings.keep == "newest" else None
     if not settings.urls and date_key is None:
         return []
@@ -170,7 +173,7 @@ def _read_traits(measured: Sequence[Path], settings: DedupConfig, *, work: Path,
         for index, path in enumerate(measured)
     ]
     rows = int(shards.row_offsets(measured)[-1])
-    shards.map_tasks(read_traits, tasks, amount=rows, workers=workers, description="corpus: addresses")
+    shards.map_tasks(read_traits, tasks, amount=rows, resources=resources, description="corpus: addresses")
     return [task.output for task in tasks]
 
 
@@ -191,13 +194,13 @@ def _find_removals(
     dropped: NDArray[np.int8],
     *,
     work: Path,
-    workers: int,
+    resources: Resources,
 ) -> list[Path]:
     """Files of spans, for neighbouring shards in order; drops what has nothing left."""
     lines, substrings = settings.repeated_lines, settings.repeated_substrings
     frequent = None
     if lines is not None:
-        frequent = find_frequent(measured, alive, lines, work=work, workers=workers)
+        frequent = find_frequent(measured, alive, lines, work=work, resources=resources)
         if pq.read_metadata(frequent).num_rows == 0:
             frequent = None
     if frequent is None and substrings is None:
@@ -226,7 +229,7 @@ def _find_removals(
         )
         first, held = index + 1, 0
     amount = int(characters[alive].sum())
-    shards.map_tasks(mark_removals, tasks, amount=amount, workers=workers, description="corpus: repeats")
+    shards.map_tasks(mark_removals, tasks, amount=amount, resources=resources, description="corpus: repeats")
     files = [task.output for task in tasks]
     _drop(shards.read_numbers(files, "left", np.int64) == 0, _ONLY_REPEATS, alive, dropped)
     return files

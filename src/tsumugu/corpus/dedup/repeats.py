@@ -24,6 +24,7 @@ from tsumugu.corpus.dedup import shards
 from tsumugu.corpus.dedup.contained import count_values
 from tsumugu.corpus.dedup.hashing import NEWLINE
 from tsumugu.corpus.dedup.keys import hash_units
+from tsumugu.engine import Resources
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def find_frequent(
     config: RepeatedLines,
     *,
     work: Path,
-    workers: int,
+    resources: Resources,
     at_once: int = shards.AT_ONCE,
 ) -> Path:
     """A Parquet file of the units in too many documents: `key`, `first` row, `documents`, by key."""
@@ -67,7 +68,7 @@ def find_frequent(
         for part in range(parts)
     ]
     shards.map_tasks(
-        count_documents, tasks, amount=units, workers=workers, description=f"corpus: {config.unit}s"
+        count_documents, tasks, amount=units, resources=resources, description=f"corpus: {config.unit}s"
     )
     table = pa.concat_tables([pq.read_table(task.output) for task in tasks]).sort_by("key")
     output = work / "frequent.parquet"

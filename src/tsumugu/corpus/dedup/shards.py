@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tsumugu.engine import T, map_shards
+from tsumugu.engine import Resources, T, map_shards
 from tsumugu.files import write_aside
 
 AT_ONCE = 2**24
@@ -83,7 +83,7 @@ def write_columns(path: Path, columns: dict[str, Any]) -> None:
 
 
 def map_tasks(
-    function: Callable[[T], None], tasks: Sequence[T], *, amount: int, workers: int, description: str
+    function: Callable[[T], None], tasks: Sequence[T], *, amount: int, resources: Resources, description: str
 ) -> None:
     """`map_shards`, unless there is so little to do in all that this process does it sooner.
 
@@ -91,7 +91,9 @@ def map_tasks(
         amount: keys or characters that all tasks compare together.
     """
     if amount > _SMALL:
-        map_shards(function, tasks, workers=workers, description=description)
+        map_shards(
+            function, tasks, workers=resources.workers, engine=resources.engine, description=description
+        )
         return
     for task in tasks:
         if not task.output.exists():

@@ -29,6 +29,7 @@ from tsumugu.corpus.dedup import groups, shards
 from tsumugu.corpus.dedup.hashing import hash_ngrams
 from tsumugu.corpus.dedup.keys import band_column
 from tsumugu.corpus.dedup.normalising import comparable_codes
+from tsumugu.engine import Resources
 from tsumugu.files import write_aside
 
 BUCKET_CHARACTERS = 2**25
@@ -68,7 +69,7 @@ def verify(
     ngram: int,
     similarity: float,
     work: Path,
-    workers: int,
+    resources: Resources,
     bucket_characters: int = BUCKET_CHARACTERS,
 ) -> list[Path]:
     """The files of pairs (`left`, `right`) that are similar enough, for `joining.unite_pairs`.
@@ -93,14 +94,14 @@ def verify(
     ]
     amount = int(characters[candidates].sum())
     shards.map_tasks(
-        shuffle, shuffles, amount=amount, workers=workers, description="corpus: gather candidates"
+        shuffle, shuffles, amount=amount, resources=resources, description="corpus: gather candidates"
     )
     shuffled = tuple(task.output for task in shuffles)
     tasks = [
         VerifyTask(shuffled, int(bucket), bands, ngram, similarity, work / f"verified-{bucket:05d}.parquet")
         for bucket in np.unique(buckets[buckets >= 0])
     ]
-    shards.map_tasks(verify_bucket, tasks, amount=amount, workers=workers, description="corpus: verify")
+    shards.map_tasks(verify_bucket, tasks, amount=amount, resources=resources, description="corpus: verify")
     return [task.output for task in tasks]
 
 
