@@ -176,6 +176,7 @@ def _tsumugu(path: Path, folder: Path) -> list[str]:
 
     from tsumugu.corpus.config import CorpusConfig, DedupConfig, Input
     from tsumugu.corpus.dedup import decide, keys
+    from tsumugu.engine import Resources
 
     settings = DedupConfig(
         ngram=NGRAM, bands=BANDS, rows=ROWS, urls=False, contained_share=None, repeated_lines=None
@@ -200,7 +201,7 @@ def _tsumugu(path: Path, folder: Path) -> list[str]:
                 batch = []
     if batch:
         write(batch)
-    decided = decide(shards, config=corpus, work=folder / "work", workers=1)
+    decided = decide(shards, config=corpus, work=folder / "work", resources=Resources(1))
     return [
         name
         for shard, ids in zip(decided, names, strict=True)
@@ -232,7 +233,7 @@ def _datatrove(path: Path, folder: Path) -> list[str]:
         n_grams=NGRAM, num_buckets=BANDS, hashes_per_bucket=ROWS, hash_config=HashConfig(precision=64)
     )
 
-    class CharacterSignature(MinhashDedupSignature):
+    class CharacterSignature(MinhashDedupSignature):  # type: ignore[misc]
         def get_shingles(self, text: str) -> Any:
             hashes = [self._hash_func(text[start : start + NGRAM]) for start in range(len(text) - NGRAM + 1)]
             return np.fromiter(hashes, dtype=np.uint64).reshape((-1, 1))

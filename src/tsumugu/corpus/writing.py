@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tsumugu.corpus.config import SIGNALS
+from tsumugu.corpus.dedup.removing import cut_spans
 from tsumugu.corpus.tables import DECISIONS, DOCUMENTS, table_writer
 from tsumugu.files import write_aside
 
