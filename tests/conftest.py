@@ -1,5 +1,6 @@
 """What many tests share: a small world of Japanese pages, and one finished run over it."""
 
+import json
 import os
 import random
 import secrets
@@ -8,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import yaml
 
@@ -226,3 +228,19 @@ def ray_cluster() -> Iterator[None]:
         yield
         ray.shutdown()
         cluster.shutdown()
+
+
+def _documents(path: Path) -> Iterator[str]:
+    with pa.CompressedInputStream(pa.OSFile(str(path)), "zstd") as stream:
+        for line in stream.read().split(b"\n"):
+            if line:
+                yield json.loads(line)["text"]
+
+
+@pytest.fixture(scope="session")
+def real_texts() -> list[str]:
+    """About eight hundred texts: articles, prose, statutes, manuals, bulletin boards, other languages."""
+    path = Path(os.environ.get("TSUMUGU_DATA", ""), "corpus", "benchmark-mix.jsonl.zst")
+    if not os.environ.get("TSUMUGU_DATA") or not path.is_file():
+        pytest.skip("the folder named by TSUMUGU_DATA holds no corpus/benchmark-mix.jsonl.zst")
+    return [text[:30_000] for text in list(_documents(path))[::20]]

@@ -5,8 +5,8 @@ invisible characters, mojibake, trailing spaces, menus, untranslated paragraphs,
 data. Each transform has a name, a module, and numbers that it counts; `apply` runs any list of
 them over a batch. Nothing here is random, and nothing takes more than linear time.
 
-Running a transform twice changes nothing that running it once did not, with these exceptions:
-`hojichar_mask` (HojiChar's own pattern finds new numbers in what it left).
+Running a transform twice changes nothing that running it once did not. The one exception is
+`hojichar_mask`: what HojiChar writes for an address can join a second one that stood against it.
 """
 
 import unicodedata

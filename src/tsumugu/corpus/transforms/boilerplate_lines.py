@@ -31,9 +31,7 @@ TEXT, WORD, BOILERPLATE = range(3)
 _TOGETHER = "== together"
 _DECORATION = " \u3000|/<>«»‹›≪≫《》[]［］【】()（）{}「」『』・•·●○■□▲△▼▽◆◇★☆※→←↑↓⇒⇑^～~―—–-_=*+:;,.、。!?"
 _BETWEEN_PHRASES = re.compile(r"[|/<>«»‹›≪≫\[\]【】()・•·●■□▲△▼▽◆◇★☆→←↑↓⇒:,、]+")
-_ROOTS = frozenset(
-    ["ホーム", "home", "トップ", "top", "トップページ", "topページ", "サイトトップ", "総合トップ"]
-)
+_ROOTS = frozenset(["ホーム", "home", "トップ", "top", "トップページ", "topページ", "サイトトップ"])
 _PAGES = re.compile(r"(?:前|次|最初|最後|next|prev)")
 
 _SENTENCE_END = re.compile(r"[。！？!?]")
@@ -119,9 +117,8 @@ def _boilerplate(lines: Iterator[tuple[int, int]], text: str) -> Iterator[tuple[
     run: list[tuple[int, int]] = []
     certain = False
     for start, stop in lines:
-        if start == stop or not (
-            line := text[start : min(stop, start + LONGEST_LINE + 1)].strip(" \t\u3000")
-        ):
+        line = text[start : min(stop, start + LONGEST_LINE + 1)].strip(" \t\u3000")
+        if not line:
             continue
         kind = kind_of_line(line)
         if kind != TEXT:
@@ -176,7 +173,7 @@ def kind_of_line(line: str) -> int:
 
 
 def _holds_only(phrase: str, known: frozenset[str]) -> bool:
-    """Whether `phrase` is made of two or more known ones; beside 次へ and its like, page numbers are known."""
+    """Whether `phrase` is made of two or more known ones; page numbers are known beside 次へ and its like."""
     parts = [part for piece in _BETWEEN_PHRASES.split(phrase) if (part := piece.strip(_DECORATION))]
     if not all(part in known for part in parts):
         parts = [part for piece in " ".join(parts).split() if (part := piece.strip(_DECORATION))]

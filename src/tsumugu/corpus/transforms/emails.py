@@ -40,8 +40,9 @@ def mask_emails(text: str) -> tuple[str, int]:
     for match in _DOMAIN.finditer(text):
         at = match.start()
         before = text[max(end, at - _LONGEST_LOCAL_PART - 1) : at]
-        local = before[len(before.rstrip(_LOCAL_CHARACTERS)) :].lstrip(".．-－")
-        if not 0 < len(local) <= _LONGEST_LOCAL_PART:
+        run = before[len(before.rstrip(_LOCAL_CHARACTERS)) :]
+        local = run.lstrip(".．-－")
+        if not local or len(run) > _LONGEST_LOCAL_PART:
             continue
         pieces += [text[end : at - len(local)], EMAIL_MASK]
         end = match.end()

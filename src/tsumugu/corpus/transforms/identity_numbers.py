@@ -12,13 +12,14 @@ _D = DIGIT
 # No other digit, letter, or decimal point beside the number.
 _NOT_BEFORE = r"(?<![0-9０-９A-Za-z_].)(?<![0-9０-９A-Za-z][-.,:/].)"
 _NOT_AFTER = rf"(?![0-9０-９A-Za-z_])(?![-.,:/ ]{_D})"
+_SEPARATOR = rf"[ \u3000]|{HYPHEN}"
 _MY_NUMBER = re.compile(
-    rf"{_D}{_NOT_BEFORE}{_D}{{3}}(?P<s>[ \u3000]|{HYPHEN}|){_D}{{4}}(?P=s){_D}{{4}}{_NOT_AFTER}"
+    rf"{_D}{_NOT_BEFORE}{_D}{{3}}(?P<s>{_SEPARATOR}|){_D}{{4}}(?P=s){_D}{{4}}{_NOT_AFTER}"
 )
 _CREDIT_CARD = re.compile(
-    rf"[2-6２-６]{_NOT_BEFORE}{_D}{{3}}"
-    rf"(?:(?P<s>[ \u3000]|{HYPHEN})(?:{_D}{{4}}(?P=s){_D}{{4}}(?P=s){_D}{{4}}|{_D}{{6}}(?P=s){_D}{{4,5}})|{_D}{{10,15}})"
-    rf"{_NOT_AFTER}"
+    rf"[2-6２-６]{_NOT_BEFORE}{_D}{{3}}(?:"
+    rf"(?P<s>{_SEPARATOR})(?:{_D}{{4}}(?P=s){_D}{{4}}(?P=s){_D}{{4}}|{_D}{{6}}(?P=s){_D}{{4,5}})"
+    rf"|{_D}{{10,15}}){_NOT_AFTER}"
 )
 
 
@@ -110,16 +111,14 @@ def mask_credit_cards(text: str) -> tuple[str, int]:
 def has_known_issuer(number: str) -> bool:
     """Whether prefix and length are those of a card network (ISO/IEC 7812 as the networks publish it)."""
     length, two, three, four = len(number), int(number[:2]), int(number[:3]), int(number[:4])
-    return (
-        (
-            length == 16
-            and (number[0] == "4" or 51 <= two <= 55 or 2221 <= four <= 2720 or 3528 <= four <= 3589)
-        )
-        or (length == 16 and (four == 6011 or two == 65 or 644 <= three <= 649))
-        or (length == 15 and two in (34, 37))
-        or (length == 14 and (300 <= three <= 305 or two in (36, 38, 39)))
-        or (16 <= length <= 19 and two == 62)
-    )
+    visa = length == 16 and number[0] == "4"
+    mastercard = length == 16 and (51 <= two <= 55 or 2221 <= four <= 2720)
+    jcb = length == 16 and 3528 <= four <= 3589
+    discover = length == 16 and (four == 6011 or two == 65 or 644 <= three <= 649)
+    american_express = length == 15 and two in (34, 37)
+    diners_club = length == 14 and (300 <= three <= 305 or two in (36, 38, 39))
+    union_pay = 16 <= length <= 19 and two == 62
+    return visa or mastercard or jcb or discover or american_express or diners_club or union_pay
 
 
 def is_luhn(number: str) -> bool:

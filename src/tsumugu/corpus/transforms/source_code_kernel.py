@@ -47,11 +47,8 @@ def code_blocks(codes, classes, fewest_lines, bridged, japanese_remainder):  # t
                 marks += 1
         at_end = position == len(codes)
         position += 1
-        is_code = (
-            visible > 0
-            and japanese <= LARGEST_JAPANESE_SHARE * visible
-            and marks >= SMALLEST_MARK_SHARE * visible
-        )
+        is_japanese = japanese > LARGEST_JAPANESE_SHARE * visible
+        is_code = visible > 0 and not is_japanese and marks >= SMALLEST_MARK_SHARE * visible
         if is_code:
             if start < 0:
                 start = line_start
@@ -70,7 +67,7 @@ def code_blocks(codes, classes, fewest_lines, bridged, japanese_remainder):  # t
             gap += 1
             visible_gap += visible
             japanese_gap += japanese
-        if start >= 0 and (at_end or japanese_gap > 0 or gap > bridged):
+        if start >= 0 and (at_end or is_japanese or gap > bridged):
             if lines >= fewest_lines:
                 blocks.append((start, stop))
                 code_lines += lines

@@ -18,8 +18,9 @@ _CONTINUATION = "\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–�
 # A lead byte of UTF-8 and a byte that continues it, as Latin-1 or Windows-1252 shows them.
 _MOJIBAKE = re.compile(f"[\u00c2-\u00f4][{_CONTINUATION}]")
 # Kana begin with the bytes E3 81, E3 82 or E3 83; Windows-31J shows these pairs as 縺, 繧 and 繝.
-_WINDOWS_31J_MOJIBAKE = re.compile("[縺繧繝][^\n]?[縺繧繝]")
-_JAPANESE = re.compile("[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff01-\uffee\U00020000-\U000323af]")
+_WINDOWS_31J_MOJIBAKE = re.compile("[縺繧繝][^\n]{0,2}[縺繧繝]")
+# Letters, and marks from ① on: three bytes or more, which no Western text holds by chance.
+_JAPANESE = re.compile("[\u2460-\u27bf\u3000-\u9fff\uf900-\ufaff\uff01-\uffee\U00020000-\U000323af]")
 _KANA = re.compile("[\u3041-\u30ff]")
 _FTFY_LONGEST_LINE = 100_000
 
@@ -65,10 +66,7 @@ def repair_unicode(text: str) -> tuple[str, tuple[int, ...]]:
             repaired += count
         text = _LINE_ENDS.sub("\n", text)
         lost += text.count("\ufffd")
-        if _BLACK_FLAG in text:
-            text = _INVISIBLE_EXCEPT_FLAGS.sub(r"\1", text)
-        else:
-            text = _INVISIBLE.sub("", text)
+        text = _INVISIBLE_EXCEPT_FLAGS.sub(r"\1", text) if _BLACK_FLAG in text else _INVISIBLE.sub("", text)
         if text == before:
             return before, (repaired, lost)
     return text, (repaired, lost)
