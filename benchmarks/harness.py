@@ -66,14 +66,14 @@ def alternate(
         ours, peer: called without arguments in a process of their own; what they return travels
             back by pickle, so return counts, ids or checksums rather than gigabytes.
         warm_up: call each once before the clock runs (compilation, caches).
-        core: the CPU to pin to; the last one that this process may use if None.
+        core: the CPU to pin to; the one that is idlest right now if None.
 
     Raises:
         ValueError: fewer than three runs: a median of two is a mean.
     """
     if runs < 3:
         raise ValueError(f"alternate needs at least 3 runs for a median, not {runs}")
-    core = max(os.sched_getaffinity(0)) if core is None else core
+    core = _idlest_core() if core is None else core
     with _process(core) as our_process, _process(core) as peer_process:
         processes = ((our_process, ours), (peer_process, peer))
         if warm_up:
@@ -89,7 +89,7 @@ def alternate(
 
 def measure(contestant: Contestant, *, runs: int = 3, warm_up: bool = True) -> Timing:
     """Time one contestant alone, as `alternate` does."""
-    with _process(max(os.sched_getaffinity(0))) as process:
+    with _process(_idlest_core()) as process:
         if warm_up:
             process.submit(contestant).result()
         return _timing([process.submit(_run, contestant).result() for _ in range(runs)])
@@ -122,6 +122,21 @@ def _process(core: int) -> Iterator[ProcessPoolExecutor]:
         with _pinned(core):
             executor.submit(os.getpid).result()
         yield executor
+
+
+def _idlest_core() -> int:
+    """Of the cores that this process may use, the one that others use least; a moment decides."""
+    before = _idle_ticks()
+    time.sleep(0.3)
+    after = _idle_ticks()
+    return max(os.sched_getaffinity(0), key=lambda core: after[core] - before[core])
+
+
+def _idle_ticks() -> dict[int, int]:
+    lines = Path("/proc/stat").read_text(encoding="utf-8").splitlines()
+    # `cpu0 user nice system idle ...`; the line of all cores together has no number.
+    rows = [line.split() for line in lines if line.startswith("cpu") and line[3].isdecimal()]
+    return {int(row[0][3:]): int(row[4]) for row in rows}
 
 
 @contextmanager
