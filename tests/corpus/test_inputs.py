@@ -10,6 +10,7 @@ import pytest
 from tsumugu.corpus.config import Input
 from tsumugu.corpus.inputs import InputFile, find_files, fingerprint_inputs, plan_shards
 from tsumugu.corpus.reading import Failure, Page, read_records
+from tsumugu.corpus.remote import open_remote
 from tsumugu.errors import TsumuguError
 
 PAGE = "<p>吾輩は猫である。名前はまだ無い。</p>".encode()
@@ -254,26 +255,22 @@ class Flaky:
 
 
 def test_a_network_that_fails_is_tried_again_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tsumugu.corpus import remote
-
     opened = type("Opened", (), {"open": staticmethod(Flaky)})
-    monkeypatch.setattr(remote.fsspec, "open", lambda *arguments, **options: opened)
-    monkeypatch.setattr(remote.time, "sleep", lambda seconds: None)
-    with remote.open_remote("s3://bucket/file", {}) as stream:
+    monkeypatch.setattr("fsspec.open", lambda *arguments, **options: opened)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with open_remote("s3://bucket/file", {}) as stream:
         assert len(stream.read()) == Flaky.size
     assert Flaky.failures > 1
 
 
 def test_a_network_that_is_gone_stops_the_run_instead_of_losing_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tsumugu.corpus import remote
-
     def refuse(self: Flaky, size: int) -> bytes:
         raise ConnectionResetError("the network is gone")
 
     monkeypatch.setattr(Flaky, "read", refuse)
     opened = type("Opened", (), {"open": staticmethod(Flaky)})
-    monkeypatch.setattr(remote.fsspec, "open", lambda *arguments, **options: opened)
-    monkeypatch.setattr(remote.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr("fsspec.open", lambda *arguments, **options: opened)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
     for name in ("a.html", "a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.warc", "a.parquet"):
         kind = find_kind(name)
         file = InputFile(entry("s3://bucket"), f"s3://bucket/{name}", name, kind, 100, "")

@@ -34,7 +34,7 @@ def texts(count: int) -> list[str]:
     return [f"第{number}行。" + "あ" * (number % 13) for number in range(count)]
 
 
-@pytest.mark.parametrize("shard_bytes", [30, 100, 1000, 10**9])
+@pytest.mark.parametrize("shard_bytes", [200, 1000, 10**9])
 def test_a_divided_file_yields_every_row_once(tmp_path: Path, shard_bytes: int) -> None:
     write(tmp_path / "a.parquet", {"number": range(1000), "text": texts(1000)}, rows_in_group=70)
     found = read(tmp_path, shard_bytes=shard_bytes)
@@ -112,8 +112,8 @@ def test_a_damaged_row_group_costs_itself_alone(tmp_path: Path) -> None:
 
 
 def test_a_row_group_is_not_held_in_memory(tmp_path: Path) -> None:
-    rows = [f"{number:06d}" + "本日は晴天なり。" * 200 for number in range(8_000)]
-    write(tmp_path / "a.parquet", {"text": rows}, rows_in_group=8_000)
+    rows = [f"{number:06d}" + "本日は晴天なり。" * 200 for number in range(3_000)]
+    write(tmp_path / "a.parquet", {"text": rows}, rows_in_group=3_000)
     (file,) = find_files([Input(path=str(tmp_path), source="test", license="CC0-1.0")])
     before = pa.total_allocated_bytes()
     tracemalloc.start()
@@ -123,5 +123,5 @@ def test_a_row_group_is_not_held_in_memory(tmp_path: Path) -> None:
             peak_arrow = max(peak_arrow, pa.total_allocated_bytes() - before)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    # The rows are 38 MB.
-    assert peak + peak_arrow < 15e6
+    # The rows are 14 MB.
+    assert peak + peak_arrow < 8e6

@@ -21,7 +21,7 @@ def marks(
 
 
 def opted_out(head: str = "", **headers: str) -> set[str]:
-    _, signals = marks(head, **headers)
+    _, signals = marks(head, "", url="", metadata=None, **headers)
     assert tuple(signals) == PROVENANCE_SIGNALS
     assert set(signals.values()) <= {0.0, 1.0}
     return {name.removeprefix("opt_out_") for name, value in signals.items() if value}
