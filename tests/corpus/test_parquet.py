@@ -112,8 +112,8 @@ def test_a_damaged_row_group_costs_itself_alone(tmp_path: Path) -> None:
 
 
 def test_a_row_group_is_not_held_in_memory(tmp_path: Path) -> None:
-    rows = [f"{number:06d}" + "本日は晴天なり。" * 200 for number in range(3_000)]
-    write(tmp_path / "a.parquet", {"text": rows}, rows_in_group=3_000)
+    rows = [f"{number:06d}" + "本日は晴天なり。" * 200 for number in range(10_000)]
+    write(tmp_path / "a.parquet", {"text": rows}, rows_in_group=10_000)
     (file,) = find_files([Input(path=str(tmp_path), source="test", license="CC0-1.0")])
     before = pa.total_allocated_bytes()
     tracemalloc.start()
@@ -123,5 +123,5 @@ def test_a_row_group_is_not_held_in_memory(tmp_path: Path) -> None:
             peak_arrow = max(peak_arrow, pa.total_allocated_bytes() - before)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    # The rows are 14 MB.
-    assert peak + peak_arrow < 8e6
+    # The rows are 48 MB.
+    assert peak + peak_arrow < 20e6
