@@ -71,7 +71,7 @@ def test_all_mistakes_are_told_at_once_with_file_key_found_and_allowed(recipe_pa
         ("seed=-1", "greater than or equal to 0"),
         ("name=../evil", "match pattern"),
         ("corpus.inputs=[]", "at least 1 item"),
-        ("corpus.rules.0.signal=lenght", "Input should be 'characters'"),
+        ("corpus.rules.0.signal=lenght", "Input should be 'length', 'characters'"),
         ("corpus.rules.0.reason=contained", "itself gives"),
         ("corpus.rules.1.reason=too_short", "same reason"),
         ("corpus.rules.9.reason=x", "list of 3"),

@@ -80,6 +80,7 @@ class Stage:
 
     name: str
     reads: tuple[str, ...]
+    """Earlier stages, or the part of one that the result depends on: `corpus/documents`."""
     function: str
     """`module:function`, imported when the stage runs: most commands never import torch."""
     settings: Callable[[Recipe], Any]
@@ -88,6 +89,11 @@ class Stage:
     """Files that are also copied to the top of the run folder."""
     version: int = 1
     """Goes up when the same settings and inputs would give another result."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The earlier stages whose folders it is given."""
+        return tuple(part.partition("/")[0] for part in self.reads)
 
 
 def _dump(*sections: Any) -> list[Any]:
@@ -100,17 +106,21 @@ STAGES: tuple[Stage, ...] = (
         name="corpus",
         reads=(),
         function="tsumugu.corpus.stage:run",
-        settings=lambda r: [*_dump(r.corpus), fingerprint_inputs(r.corpus.inputs)],
+        settings=lambda r: [
+            *_dump(r.corpus, *r.corpus.effective_rules),
+            r.corpus.effective_transforms,
+            fingerprint_inputs(r.corpus.inputs),
+        ],
     ),
     Stage(
         name="tokenizer",
-        reads=("corpus",),
+        reads=("corpus/documents",),
         function="tsumugu.tokenizer.stage:run",
         settings=lambda r: [*_dump(r.tokenizer), r.tokens.validation_fraction, r.seed],
     ),
     Stage(
         name="tokens",
-        reads=("corpus", "tokenizer"),
+        reads=("corpus/documents", "tokenizer"),
         function="tsumugu.tokens.stage:run",
         settings=lambda r: [*_dump(r.tokens), r.seed],
     ),
@@ -122,7 +132,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         name="evaluate",
-        reads=("corpus", "tokenizer", "tokens", "pretrain"),
+        reads=("corpus/documents", "tokenizer", "tokens", "pretrain"),
         function="tsumugu.evaluation.stage:run",
         settings=lambda r: _dump(r.evaluate),
     ),
@@ -196,7 +206,7 @@ def _run_stage(
                     recipe=recipe,
                     folder=partial,
                     work=work,
-                    inputs={name: run_folder / name for name in stage.reads},
+                    inputs={name: run_folder / name for name in stage.inputs},
                     workers=workers,
                     engine=engine,
                 )
@@ -222,14 +232,16 @@ def _run_stage(
 
 
 def _fingerprint(stage: Stage, recipe: Recipe, run_folder: Path) -> str:
-    earlier = {
-        name: {
-            path: entry["sha256"] for path, entry in read_json(run_folder / name / MANIFEST)["files"].items()
-        }
-        for name in stage.reads
-    }
+    earlier = {part: _checksums_of(run_folder, part) for part in stage.reads}
     parts = [stage.name, stage.version, stage.settings(recipe), earlier]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _checksums_of(run_folder: Path, part: str) -> dict[str, str]:
+    """Checksums of the files of an earlier stage, or of those in one of its folders."""
+    name, _, folder = part.partition("/")
+    files = read_json(run_folder / name / MANIFEST)["files"]
+    return {path: entry["sha256"] for path, entry in files.items() if path.startswith(folder)}
 
 
 def _is_done(folder: Path, fingerprint: str) -> bool:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
+
+from tsumugu.files import write_json
 
 Change = Callable[[list[dict[str, Any]]], None]
 
@@ -29,7 +30,8 @@ def rewrite_decisions(
     change(rows)
     schema = tables[0].schema
     for name, kind in types.items():
-        schema = schema.append(pa.field(name, kind))
+        if name not in schema.names:
+            schema = schema.append(pa.field(name, kind))
     for path, table in zip(paths, tables, strict=True):
         pq.write_table(pa.Table.from_pylist(rows[: len(table)], schema=schema), path)
         del rows[: len(table)]
@@ -37,9 +39,7 @@ def rewrite_decisions(
 
 def set_rules(run: Path, rules: list[dict[str, Any]]) -> None:
     """Record other rules than the run had."""
-    recipe = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
-    recipe["corpus"]["rules"] = rules
-    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    write_json(run / "corpus" / "rules.json", rules)
 
 
 def with_clusters(run: Path) -> dict[str, str]:

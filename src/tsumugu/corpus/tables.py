@@ -30,7 +30,15 @@ _DUPLICATES = [("cluster", pa.int64()), ("cluster_size", pa.int64()), ("duplicat
 
 DOCUMENTS = pa.schema(_DOCUMENT)
 DECISIONS = pa.schema(
-    [("id", pa.string()), ("kept", pa.bool_()), ("reason", pa.string()), *_DUPLICATES, *_SIGNALS]
+    [
+        ("id", pa.string()),
+        ("kept", pa.bool_()),
+        ("reason", pa.string()),
+        ("source", pa.string()),
+        ("url", pa.string()),
+        *_DUPLICATES,
+        *_SIGNALS,
+    ]
 )
 QUARANTINE = pa.schema(
     [

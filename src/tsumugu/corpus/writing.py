@@ -15,6 +15,7 @@ from tsumugu.corpus.tables import DECISIONS, DOCUMENTS, table_writer
 from tsumugu.files import write_aside
 
 QUARANTINED = "quarantined"
+_ADDRESS = ["id", "source", "url"]
 _DECIDED = ["reason", "cluster", "cluster_size", "duplicate_of"]
 _ROWS = 2_000
 
@@ -52,20 +53,21 @@ def write_shard(task: WriteTask) -> None:
         shutil.copyfile(task.quarantined, aside)
 
     with table_writer(task.output, DECISIONS) as write:
-        for measured, decided in _portions(task, ["id", *SIGNALS], _DECIDED):
+        for measured, decided in _portions(task, [*_ADDRESS, *SIGNALS], _DECIDED):
             reason = decided["reason"]
             write(
                 {
                     **{name: decided[name] for name in _DECIDED},
-                    "id": measured["id"],
+                    **{name: measured[name] for name in _ADDRESS},
                     "kept": pa.compute.is_null(reason),
                     **{name: measured[name] for name in SIGNALS},
                 }
             )
         # What was quarantined came in too: every document has a row, and only these lack signals.
-        ids = pq.read_table(task.quarantined, columns=["id"])["id"]
-        empty = {name: pa.nulls(len(ids), DECISIONS.field(name).type) for name in DECISIONS.names}
-        write({**empty, "id": ids, "kept": [False] * len(ids), "reason": [QUARANTINED] * len(ids)})
+        lost = pq.read_table(task.quarantined, columns=["id", "source", "path"])
+        columns = {name: pa.nulls(len(lost), DECISIONS.field(name).type) for name in DECISIONS.names}
+        columns |= {"id": lost["id"], "source": lost["source"], "url": lost["path"]}
+        write({**columns, "kept": [False] * len(lost), "reason": [QUARANTINED] * len(lost)})
 
 
 def _portions(
