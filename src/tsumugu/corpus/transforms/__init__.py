@@ -9,9 +9,7 @@ Running a transform twice changes nothing that running it once did not. The one 
 `hojichar_mask`: what HojiChar writes for an address can join a second one that stood against it.
 """
 
-import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tsumugu.corpus.transforms.names import COUNTERS, DEFAULT_TRANSFORMS, CounterName, TransformName
@@ -31,31 +29,3 @@ def apply(
     from tsumugu.corpus.transforms import applying
 
     return applying.apply(texts, names)
-
-
-@dataclass(frozen=True)
-class Transformed:
-    """A document's text after the default transforms, and some of what was counted in it."""
-
-    text: str
-    foreign_paragraphs: int
-    masked_emails: int
-    masked_phone_numbers: int
-
-
-def transform(text: str) -> Transformed:
-    """The default transforms on one document, for callers that have no batch."""
-    texts, columns = apply([text])
-    return Transformed(
-        texts[0],
-        int(columns["foreign_paragraphs"][0]),
-        int(columns["masked_emails"][0]),
-        int(columns["masked_phone_numbers"][0]),
-    )
-
-
-def comparable(text: str) -> str:
-    """`text` as duplicates are compared: NFKC, case-folded, without white space within lines."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    lines = ("".join(line.split()) for line in folded.split("\n"))
-    return "\n".join(line for line in lines if line)

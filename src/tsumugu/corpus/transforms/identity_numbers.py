@@ -33,8 +33,7 @@ def mask_my_numbers(text: str) -> tuple[str, int]:
     >>> mask_my_numbers("123456789012、1234567890180、202301011212")[1]
     0
 
-    A known false positive: of other numbers with twelve digits, one in eleven has a valid check digit
-    (in fact two, since remainders 0 and 1 both give the digit 0).
+    A known false positive: of other numbers with twelve digits, one in ten has a valid check digit.
 
     >>> mask_my_numbers("伝票番号 100000000013")[0]
     '伝票番号 000000000000'

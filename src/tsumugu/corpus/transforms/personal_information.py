@@ -30,10 +30,10 @@ def mask_personal_information(text: str) -> tuple[str, tuple[int, ...]]:
     # First the one mask that ends in digits where no digit was: beside "taro@..." they would join it.
     text, addresses = mask_postal_addresses(text)
     text, emails = mask_emails(text)
+    text, ips = mask_ip_addresses(text)
     cards = my_numbers = phones = 0
     if has_long_number(text):
         text, cards = mask_credit_cards(text)
         text, my_numbers = mask_my_numbers(text)
         text, phones = mask_phone_numbers(text)
-    text, ips = mask_ip_addresses(text)
     return text, (emails, phones, ips, my_numbers, cards, addresses)
