@@ -101,25 +101,33 @@ def _replace(codes, offsets, ready, table, many_starts, many_codes):  # type: ig
     joins = np.zeros(documents, dtype=np.bool_)
     place = 0
     for document in range(documents):
+        start, end = offsets[document], offsets[document + 1]
+        if ready[document]:
+            replaced[place : place + end - start] = codes[start:end]
+            place += end - start
+            new_offsets[document + 1] = place
+            continue
         flags = np.uint32(0)
-        for index in range(offsets[document], offsets[document + 1]):
+        for index in range(start, end):
+            flags |= table[codes[index]]
+        if flags & _MANY == 0:
+            for index in range(start, end):
+                replaced[place + index - start] = table[codes[index]] & _RESULT
+            start, place = end, place + end - start
+        for index in range(start, end):
             code = codes[index]
             entry = table[code]
-            flags |= entry
-            if ready[document]:
-                replaced[place] = code
-                place += 1
-            elif entry & _MANY:
-                first, end = many_starts[code], many_starts[code + 1]
-                if place + (end - first) + (len(codes) - index) > len(replaced):
-                    larger = np.empty(len(replaced) + len(codes) // 4 + 64, dtype=np.uint32)
-                    larger[:place] = replaced[:place]
-                    replaced = larger
-                for step in range(first, end):
-                    replaced[place] = many_codes[step]
-                    place += 1
-            else:
+            if entry & _MANY == 0:
                 replaced[place] = entry & _RESULT
+                place += 1
+                continue
+            first, last = many_starts[code], many_starts[code + 1]
+            if place + (last - first) + (len(codes) - index) > len(replaced):
+                larger = np.empty(len(replaced) + len(codes) // 4 + 64, dtype=np.uint32)
+                larger[:place] = replaced[:place]
+                replaced = larger
+            for step in range(first, last):
+                replaced[place] = many_codes[step]
                 place += 1
         new_offsets[document + 1] = place
         joins[document] = flags & _JOINING != 0
