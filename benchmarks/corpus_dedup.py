@@ -190,7 +190,8 @@ def _tsumugu(path: Path, folder: Path) -> list[str]:
         names.append([document["id"] for document in documents])
         columns = {"id": names[-1], "reason": [""] * len(texts), **keys(texts, settings)}
         shards.append(folder / f"{len(shards):05d}.parquet")
-        pq.write_table(pa.table(columns), shards[-1], compression="zstd")
+        # Hashes do not repeat, so a dictionary of them is wasted work.
+        pq.write_table(pa.table(columns), shards[-1], compression="zstd", use_dictionary=["reason"])
 
     batch: list[dict[str, str]] = []
     with path.open(encoding="utf-8") as stream:

@@ -79,8 +79,9 @@ def _keys(texts: Sequence[str], config: DedupConfig) -> dict[str, Any]:
     bands = minhash_bands(
         codes, offsets, ngram=config.ngram, bands=config.bands, rows=config.rows, method=config.method
     )
-    exact, check, characters = _hash_documents(codes, offsets)
-    lines, line_keys, line_lengths, _, _ = hash_units(codes, offsets, paragraphs=False)
+    (lines, line_keys, line_lengths, _, _), (exact, check, characters) = _hash(
+        codes, offsets, False, SHORTEST_LINE
+    )
     line_sums = np.concatenate([[0], np.cumsum(line_lengths, dtype=np.int64)]).astype(np.int64)
     columns = {
         "exact_key": exact,
@@ -108,7 +109,7 @@ def hash_units(
     """
     units: tuple[
         NDArray[np.int64], NDArray[np.uint64], NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64]
-    ] = _hash_units(codes, offsets, paragraphs, SHORTEST_LINE)
+    ] = _hash(codes, offsets, paragraphs, SHORTEST_LINE)[0]
     return units
 
 
@@ -117,26 +118,13 @@ def _lists(offsets: NDArray[np.int64], values: NDArray[Any]) -> pa.ListArray:
 
 
 @njit(cache=True)
-def _hash_documents(codes, offsets):  # type: ignore[no-untyped-def]
+def _hash(codes, offsets, paragraphs, shortest):  # type: ignore[no-untyped-def]
+    """Units as `hash_units` says, and of each document two hashes and its length: in one pass, since
+    the three chains of multiplications then run side by side."""
     documents = len(offsets) - 1
     exact = np.zeros(documents, dtype=np.uint64)
     check = np.zeros(documents, dtype=np.uint64)
     characters = np.zeros(documents, dtype=np.int64)
-    for document in range(documents):
-        left, right, length = SEED_A, SEED_B, 0
-        for index in range(offsets[document], offsets[document + 1]):
-            code = codes[index]
-            if code != NEWLINE:
-                left, right, length = absorb(left, code), absorb(right, code), length + 1
-        if length > 0:
-            exact[document], check[document] = finish(left, length), finish(right, length)
-            characters[document] = length
-    return exact, check, characters
-
-
-@njit(cache=True)
-def _hash_units(codes, offsets, paragraphs, shortest):  # type: ignore[no-untyped-def]
-    documents = len(offsets) - 1
     most = len(codes) // shortest + 1
     unit_offsets = np.zeros(documents + 1, dtype=np.int64)
     unit_keys = np.empty(most, dtype=np.uint64)
@@ -145,11 +133,13 @@ def _hash_units(codes, offsets, paragraphs, shortest):  # type: ignore[no-untype
     afters = np.empty(most, dtype=np.int64)
     count = 0
     for document in range(documents):
+        left, right, total = SEED_A, SEED_B, 0
         state, length, line_length, line, first = SEED_A, 0, 0, 0, 0
         end = offsets[document + 1]
         for index in range(offsets[document], end + 1):
             if index < end and codes[index] != NEWLINE:
-                state = absorb(state, codes[index])
+                code = codes[index]
+                state, left, right = absorb(state, code), absorb(left, code), absorb(right, code)
                 length += 1
                 line_length += 1
                 continue
@@ -161,8 +151,13 @@ def _hash_units(codes, offsets, paragraphs, shortest):  # type: ignore[no-untype
                     firsts[count] = first
                     afters[count] = line if paragraphs and line_length == 0 else line + 1
                     count += 1
+                total += length
                 state, length, first = SEED_A, 0, line + 1
             line += 1
             line_length = 0
         unit_offsets[document + 1] = count
-    return unit_offsets, unit_keys[:count], lengths[:count], firsts[:count], afters[:count]
+        if total > 0:
+            exact[document], check[document] = finish(left, total), finish(right, total)
+            characters[document] = total
+    units = (unit_offsets, unit_keys[:count], lengths[:count], firsts[:count], afters[:count])
+    return units, (exact, check, characters)

@@ -46,15 +46,14 @@ def comparable_codes(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[
     """`code_points` of `comparable(text)` for every text, many times faster."""
     table, many_starts, many_codes = _tables()
     codes, offsets = code_points(texts)
-    sizes, joins = _measure(codes, offsets, table, many_starts)
+    ready = np.zeros(len(texts), dtype=np.bool_)
+    replaced, new_offsets, joins = _replace(codes, offsets, ready, table, many_starts, many_codes)
     if joins.any():
-        # Rare: these are brought into form one by one, and are only copied below.
+        # Rare: these are brought into form one by one, and are only copied.
         texts = [comparable(text) if joined else text for text, joined in zip(texts, joins, strict=True)]
         codes, offsets = code_points(texts)
-        sizes = np.where(joins, np.diff(offsets), sizes)
-    new_offsets = np.zeros(len(texts) + 1, dtype=np.int64)
-    np.cumsum(sizes, out=new_offsets[1:])
-    return _replace(codes, offsets, new_offsets, joins, table, many_starts, many_codes), new_offsets
+        replaced, new_offsets, _ = _replace(codes, offsets, joins, table, many_starts, many_codes)
+    return replaced, new_offsets
 
 
 @lru_cache(maxsize=1)
@@ -93,40 +92,43 @@ def _tables() -> tuple[NDArray[np.uint32], NDArray[np.int32], NDArray[np.uint32]
 
 
 @njit(cache=True)
-def _measure(codes, offsets, table, many_starts):  # type: ignore[no-untyped-def]
+def _replace(codes, offsets, ready, table, many_starts, many_codes):  # type: ignore[no-untyped-def]
+    """The texts in form, where each begins and ends, and which ones have a character that joins."""
     documents = len(offsets) - 1
-    sizes = np.zeros(documents, dtype=np.int64)
+    # Most texts become shorter; the few that grow ask for more room.
+    replaced = np.empty(len(codes) + 64, dtype=np.uint32)
+    new_offsets = np.zeros(documents + 1, dtype=np.int64)
     joins = np.zeros(documents, dtype=np.bool_)
+    place = 0
     for document in range(documents):
-        size = offsets[document + 1] - offsets[document]
-        flags = np.uint32(0)
-        for index in range(offsets[document], offsets[document + 1]):
-            entry = table[codes[index]]
-            flags |= entry
-            if entry & _MANY:
-                code = codes[index]
-                size += many_starts[code + 1] - many_starts[code] - 1
-        sizes[document] = size
-        joins[document] = flags & _JOINING != 0
-    return sizes, joins
-
-
-@njit(cache=True)
-def _replace(codes, offsets, new_offsets, joins, table, many_starts, many_codes):  # type: ignore[no-untyped-def]
-    replaced = np.empty(new_offsets[-1], dtype=np.uint32)
-    for document in range(len(offsets) - 1):
-        start, end, place = offsets[document], offsets[document + 1], new_offsets[document]
-        if joins[document]:
-            replaced[place : new_offsets[document + 1]] = codes[start:end]
+        start, end = offsets[document], offsets[document + 1]
+        if ready[document]:
+            replaced[place : place + end - start] = codes[start:end]
+            place += end - start
+            new_offsets[document + 1] = place
             continue
+        flags = np.uint32(0)
         for index in range(start, end):
-            entry = table[codes[index]]
-            if entry & _MANY:
-                code = codes[index]
-                for step in range(many_starts[code], many_starts[code + 1]):
-                    replaced[place] = many_codes[step]
-                    place += 1
-            else:
+            flags |= table[codes[index]]
+        if flags & _MANY == 0:
+            for index in range(start, end):
+                replaced[place + index - start] = table[codes[index]] & _RESULT
+            start, place = end, place + end - start
+        for index in range(start, end):
+            code = codes[index]
+            entry = table[code]
+            if entry & _MANY == 0:
                 replaced[place] = entry & _RESULT
                 place += 1
-    return replaced
+                continue
+            first, last = many_starts[code], many_starts[code + 1]
+            if place + (last - first) + (len(codes) - index) > len(replaced):
+                larger = np.empty(len(replaced) + len(codes) // 4 + 64, dtype=np.uint32)
+                larger[:place] = replaced[:place]
+                replaced = larger
+            for step in range(first, last):
+                replaced[place] = many_codes[step]
+                place += 1
+        new_offsets[document + 1] = place
+        joins[document] = flags & _JOINING != 0
+    return replaced[:place], new_offsets, joins
