@@ -96,6 +96,8 @@ def _rows(costs: dict[int, list[Cost]], *, pages: int, megabytes: float, equal: 
     if others > _IDLE_SHARE:
         busy = f"others' work took {others:.0%} of both cores meanwhile: repeat on an idle machine"
         why = f"{busy}; {why}" if why else busy
+    elif len(costs[1]) < 3:
+        why = f"fewer than three runs; {why}".rstrip("; ")
     details = {
         "pages": pages,
         "wall_runs": {workers: [round(cost.wall, 2) for cost in found] for workers, found in costs.items()},
@@ -113,6 +115,7 @@ def _rows(costs: dict[int, list[Cost]], *, pages: int, megabytes: float, equal: 
             unit="MB html/s wall",
             goal=_GOAL,
             equal_results=equal,
+            conclusive=others <= _IDLE_SHARE and len(costs[1]) >= 3,
             why=why,
             details=details,
         ),

@@ -183,6 +183,8 @@ class Row:
     """Which figures are the good ones: "higher" for MB/s, "lower" for seconds and bytes."""
     equal_results: bool | None = None
     """Whether both gave the same results; None where there is nothing to compare."""
+    conclusive: bool = True
+    """False when the conditions were such that the figures neither meet nor miss the goal."""
     why: str = ""
     """Why the goal is missed, or what the reader should know."""
     details: dict[str, Any] | None = None
@@ -197,8 +199,8 @@ class Row:
 
     @property
     def goal_met(self) -> bool | None:
-        """None without a goal."""
-        if self.goal is None:
+        """None without a goal, or when the figures cannot tell."""
+        if self.goal is None or not self.conclusive:
             return None
         if self.ratio is not None:
             return self.ratio >= self.goal
@@ -236,7 +238,9 @@ def print_table(rows: Sequence[Row]) -> None:
         )
         print("  ".join(cells).rstrip())
     for row in rows:
-        if row.goal_met is False:
+        if row.goal is not None and not row.conclusive:
+            print(f"INCONCLUSIVE: {row.name}: {row.why or 'the conditions were not fit for measuring'}")
+        elif row.goal_met is False:
             print(f"GOAL MISSED: {row.name}: {row.why or 'nobody has found out why yet'}")
         elif row.why:
             print(f"note: {row.name}: {row.why}")
@@ -246,7 +250,7 @@ def print_table(rows: Sequence[Row]) -> None:
 
 def _cells(row: Row) -> tuple[str, ...]:
     equal = {True: "yes", False: "NO", None: "-"}[row.equal_results]
-    missed = " (missed)" if row.goal_met is False else ""
+    missed = " (missed)" if row.goal_met is False else "" if row.conclusive else " (inconclusive)"
     return (
         row.name,
         _number(row.ours),

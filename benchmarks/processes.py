@@ -53,7 +53,12 @@ def run_measured(command: Sequence[str], *, stop_at: int | None = None, cwd: Pat
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=cwd, start_new_session=True)
     sampler = _Sampler(process.pid, stop_at)
     sampler.start()
-    _, stderr = process.communicate()
+    try:
+        _, stderr = process.communicate()
+    except BaseException:
+        # Ctrl-C reaches only us: the command has a session of its own.
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
     wall = time.perf_counter() - wall
     sampler.ended.set()
     sampler.join()

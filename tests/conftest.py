@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import secrets
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -219,8 +218,6 @@ def ray_cluster() -> Iterator[None]:
         # Workers import the functions of test modules by name.
         patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_AUTH_MODE", "token")
-        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
         cluster = Cluster()
         for _ in range(2):
             cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20, include_dashboard=False)

@@ -67,6 +67,13 @@ def test_a_missed_goal_and_different_results_are_said_aloud(capsys: pytest.Captu
     assert "10.00x" in shown
 
 
+def test_a_goal_is_neither_met_nor_missed_on_a_busy_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    row = Row("並列", ours=2.2, peer=1.0, unit="MB/s", goal=1.8, conclusive=False, why="他の仕事が八割")
+    assert row.goal_met is None
+    print_table([row])
+    assert "INCONCLUSIVE: 並列: 他の仕事が八割" in capsys.readouterr().out
+
+
 def test_a_result_file_holds_the_figures_their_versions_and_their_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
