@@ -3,6 +3,8 @@
 import importlib.util
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,6 +143,34 @@ def test_no_process_is_left_behind(fake: ExtractionConfig) -> None:
         process = int(process_of(tier.main_text("一")))
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
+
+
+def test_no_process_outlives_a_parent_that_was_killed(fake: ExtractionConfig) -> None:
+    program = f"""
+import os, signal
+from tsumugu.corpus.config import ExtractionConfig
+from tsumugu.corpus.quality_tier import QualityTier
+with QualityTier(ExtractionConfig.model_validate({fake.model_dump()!r})) as tier:
+    print(tier.main_text("一").split(" ")[0], flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    source = str(Path(quality_tier.__file__).parents[2])
+    paths = os.pathsep.join([source, os.environ["PYTHONPATH"]])
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    for _ in range(100):
+        try:
+            os.kill(int(done.stdout), 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("the trafilatura process still runs")
 
 
 def test_a_process_that_cannot_start_is_an_error_and_no_fallback(

@@ -15,7 +15,8 @@ _ENDS = {
     "!--": re.compile("-->"),
 }
 _TAG = re.compile(r"<[^<>]*>")
-_HEAD_TAG = re.compile(r"<(html|meta|link)\s([^<>]*)>", re.I)
+# Of links, of which a head may hold hundreds, only the one that names the page's address.
+_HEAD_TAG = re.compile(r"<(html|meta|link(?=[^<>]*canonical))\s([^<>]*)>", re.I)
 _ATTRIBUTE = re.compile(r"""([a-zA-Z][a-zA-Z:_-]*)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""")
 _HEAD_CHARACTERS = 200_000
 _HEADLESS_CHARACTERS = 16_384
@@ -44,7 +45,7 @@ def visible_text(html: str) -> str:
 
 
 def head_tags(html: str) -> list[Tag]:
-    """html, meta and link elements of the head of a page, as (name, attributes).
+    """html, meta and canonical link elements of the head of a page, as (name, attributes).
 
     The head ends where its end tag stands, not where a browser would end it: broken pages begin
     their body in the middle of the metadata.
