@@ -15,7 +15,7 @@ import pytest
 
 from tsumugu.corpus.config import Input
 from tsumugu.corpus.inputs import find_files, plan_shards
-from tsumugu.corpus.reading import Failure, Page, read_piece
+from tsumugu.corpus.reading import Failure, Page, Skipped, read_records
 from tsumugu.errors import TsumuguError
 
 LIMIT = 10_000
@@ -25,7 +25,11 @@ def read(folder: Path, *, shard_bytes: int = 10**9) -> list[Page | Failure]:
     files = find_files([Input(path=str(folder), source="test", license="CC0-1.0")])
     shards = plan_shards(files, shard_bytes=shard_bytes)
     return [
-        record for shard in shards for piece in shard for record in read_piece(piece, max_page_bytes=LIMIT)
+        record
+        for shard in shards
+        for piece in shard
+        for record in read_records(piece, max_page_bytes=LIMIT)
+        if not isinstance(record, Skipped)
     ]
 
 
@@ -139,7 +143,7 @@ def read_one(path: Path, **settings: Any) -> list[Page | Failure]:
         record
         for shard in plan_shards(files, shard_bytes=10**9)
         for piece in shard
-        for record in read_piece(piece, max_page_bytes=LIMIT)
+        for record in read_records(piece, max_page_bytes=LIMIT)
     ]
 
 

@@ -17,7 +17,7 @@ from tsumugu.corpus.records import Failure, Page, Record, Skipped, too_large
 from tsumugu.corpus.streams import READ_ERRORS, open_stream
 from tsumugu.corpus.warc import read_warc
 
-__all__ = ["Failure", "Page", "Record", "Skipped", "read_piece", "read_records"]
+__all__ = ["Failure", "Page", "Record", "Skipped", "read_records"]
 
 
 def read_records(piece: Piece, *, max_page_bytes: int) -> Iterator[Record]:
@@ -33,13 +33,6 @@ def read_records(piece: Piece, *, max_page_bytes: int) -> Iterator[Record]:
             yield from read_warc(piece.file, max_page_bytes=max_page_bytes)
         case "dataset":
             yield from _read_dataset(piece.file, max_page_bytes)
-
-
-def read_piece(piece: Piece, *, max_page_bytes: int) -> Iterator[Page | Failure]:
-    """`read_records` without what is no document."""
-    for record in read_records(piece, max_page_bytes=max_page_bytes):
-        if not isinstance(record, Skipped):
-            yield record
 
 
 def _read_whole(file: InputFile, max_page_bytes: int) -> Page | Failure:
