@@ -144,6 +144,7 @@ def read_one(path: Path, **settings: Any) -> list[Page | Failure]:
         for shard in plan_shards(files, shard_bytes=10**9)
         for piece in shard
         for record in read_records(piece, max_page_bytes=LIMIT)
+        if not isinstance(record, Skipped)
     ]
 
 
