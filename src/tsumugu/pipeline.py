@@ -106,6 +106,15 @@ def _dump(*sections: Any) -> list[Any]:
     return [section.model_dump(mode="json") for section in sections]
 
 
+def _version_of(path: Path) -> tuple[int, int] | None:
+    """Size and time of a file that the recipe names; None if there is none, which the stage will say."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
 # A stage depends on what its function reads, so that a new learning rate keeps the corpus.
 STAGES: tuple[Stage, ...] = (
     Stage(
@@ -116,6 +125,7 @@ STAGES: tuple[Stage, ...] = (
             *_dump(r.corpus, *r.corpus.effective_rules),
             r.corpus.effective_transforms,
             fingerprint_inputs(r.corpus.inputs),
+            [_version_of(Path(one.path)) for one in r.corpus.decontamination.evaluation],
         ],
     ),
     Stage(

@@ -1,12 +1,14 @@
 """The corpus stage: nothing is lost, everything has a reason, and the bytes repeat."""
 
+import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from conftest import html_page, japanese_text
-from tsumugu.corpus.config import SIGNALS
+from tsumugu.corpus.config import SIGNALS, DecontaminationConfig, EvaluationSet
+from tsumugu.corpus.profile import ProfileName, load_profile
 from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json
 from tsumugu.pipeline import run_stages
@@ -117,3 +119,56 @@ def test_a_corpus_of_which_nothing_is_left_says_why(recipe: Recipe, tmp_path: Pa
     (pages / "short.html").write_text("<p>短い。</p>")
     with pytest.raises(TsumuguError, match=r"none of 1 documents is left: \{'too_short': 1\}"):
         corpus(recipe, tmp_path / "run", pages)
+
+
+def change(recipe: Recipe, **updates: object) -> Recipe:
+    return recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update=updates)})
+
+
+def test_documents_that_give_an_evaluation_away_go_and_the_hits_are_told(
+    recipe: Recipe, pages: Path, tmp_path: Path
+) -> None:
+    questions = tmp_path / "questions.jsonl"
+    line = japanese_text(30).split("\n")[2]
+    questions.write_text(json.dumps({"question": line}, ensure_ascii=False) + "\n", encoding="utf-8")
+    sets = DecontaminationConfig(evaluation=(EvaluationSet(path=str(questions)),))
+    changed = change(recipe, decontamination=sets)
+    folder = corpus(changed, tmp_path / "run", pages)
+    decisions = pq.read_table(folder / "decisions", columns=["url", "reason"]).to_pylist()
+    assert [row["url"] for row in decisions if row["reason"] == "contaminated"] == ["page-030.html"]
+    assert line[:10] in (folder / "contamination.json").read_text(encoding="utf-8")
+    # The questions are an input of the stage.
+    before = read_json(folder / "manifest.json")["fingerprint"]
+    questions.write_text(questions.read_text(encoding="utf-8") * 2, encoding="utf-8")
+    assert read_json(corpus(changed, tmp_path / "run", pages) / "manifest.json")["fingerprint"] != before
+
+
+def test_a_hojichar_profile_of_one_s_own_decides_too(recipe: Recipe, pages: Path, tmp_path: Path) -> None:
+    profile = tmp_path / "profile.py"
+    profile.write_text(
+        "from hojichar import Compose\n"
+        "from hojichar.filters import document_filters as filters\n"
+        "FILTER = Compose([filters.ExampleHojiChar(), filters.DocumentLengthFilter(min_doc_len=60)])\n"
+    )
+    folder = corpus(change(recipe, hojichar=str(profile)), tmp_path / "run", pages)
+    documents = pq.read_table(folder / "documents", columns=["text"])["text"].to_pylist()
+    assert documents
+    assert all(text.endswith("<hojichar>") for text in documents)
+    total, *filters = read_json(folder / "manifest.json")["counts"]["hojichar"]
+    assert total["input_num"] == 139 - 4
+    assert [entry["name"] for entry in filters] == ["0-ExampleHojiChar", "1-DocumentLengthFilter"]
+
+
+@pytest.mark.parametrize("profile", ["web-ja", "hojichar", "llm-jp-v1", "swallow-v1"])
+def test_every_profile_runs_and_its_rules_are_recorded(
+    profile: ProfileName, recipe: Recipe, pages: Path, tmp_path: Path
+) -> None:
+    # The pages of this test are made of few phrases; what a profile thinks of them is not the point.
+    ours = load_profile(profile)
+    without = tuple(rule.reason for rule in ours.rules if rule.signal not in ("length", "kana_in_first_50"))
+    changed = change(recipe, profile=profile, transforms=None, rules=(), without=without)
+    folder = corpus(changed, tmp_path / "run", pages)
+    recorded = [rule["reason"] for rule in read_json(folder / "rules.json")]
+    assert recorded == [rule.reason for rule in ours.rules if rule.reason not in without]
+    counts = read_json(folder / "manifest.json")["counts"]
+    assert counts["in"] == counts["kept"] + counts["dropped"] + counts["quarantined"] == 139

@@ -66,7 +66,7 @@ def run(context: StageContext) -> Counts:
     write_json(folder / "rules.json", [rule.model_dump() for rule in config.effective_rules])
     write_json(folder / "near_thresholds.json", near_thresholds(measured, config.effective_rules))
     write_json(folder / "clusters.json", duplicate_clusters(measured, decided))
-    report = work / "dedup" / CONTAMINATION
+    report = work / "dedup" / "contamination" / CONTAMINATION
     if report.exists():
         with write_aside(folder / CONTAMINATION) as aside:
             shutil.copyfile(report, aside)

@@ -25,6 +25,7 @@ _DOCUMENT = [
     ("license", pa.string()),
     ("metadata", pa.string()),
 ]
+_REPEATING = ["source", "license", "reason", "metadata"]
 _SIGNALS = [(name, pa.float64()) for name in SIGNALS]
 _DUPLICATES = [("cluster", pa.int64()), ("cluster_size", pa.int64()), ("duplicate_of", pa.string())]
 
@@ -63,7 +64,11 @@ def table_writer(path: Path, schema: pa.Schema) -> Iterator[Callable[[Mapping[st
     The file appears, whole, when the block ends well. The same rows in the same portions give the
     same bytes. NaN is written as null.
     """
-    with write_aside(path) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as writer:
+    with (
+        write_aside(path) as aside,
+        # Dictionaries only where values repeat: hashes and texts do not.
+        pq.ParquetWriter(aside, schema, compression="zstd", use_dictionary=_REPEATING) as writer,
+    ):
 
         def write(columns: Mapping[str, Any]) -> None:
             arrays = [_array(columns[name], schema.field(name).type) for name in schema.names]
