@@ -37,6 +37,12 @@ _EXPLAINED = {
     "near_duplicate": "shares most of its character n-grams with a document that stays (MinHash)",
     "contained": "most of it stands, line for line, in shorter documents that stay",
 }
+_RARER = {
+    "url_duplicate": "has the web address of a document that stays",
+    "only_repeats": "nothing is left of it without lines and passages that stand elsewhere",
+    "contaminated": "holds parts of an evaluation set",
+}
+"""Shown only where they dropped something."""
 
 
 def corpus_section(
@@ -239,7 +245,7 @@ def _steps(
             {
                 "reason": reason,
                 "wanted": f"{rule.signal} {rule.bounds()}" if rule else "",
-                "explanation": _EXPLAINED.get(reason, ""),
+                "explanation": (_EXPLAINED | _RARER).get(reason, ""),
                 "dropped": here,
                 "left": left,
                 "share_left": left / max(1, counts["in"]),
