@@ -162,7 +162,7 @@ def render(result: Comparison) -> str:
         parts.append(table(["in A", "in B", "documents", "for example", ""], rows, right=[2]))
     if len(result.changes) > _SHOWN_CHANGES:
         left = len(result.changes) - _SHOWN_CHANGES
-        parts.append(f"... and {left} smaller groups of changes; --json has them all")
+        parts.append(f"smaller groups of changes that are not shown (--json has them): {left}")
     return "\n\n".join(parts)
 
 

@@ -172,8 +172,8 @@ def render(result: WhatIf, *, run: str) -> str:
                 "signal",
                 "before",
                 "after",
-                "dropped",
-                "then",
+                "drops",
+                "would drop",
                 "change",
                 "newly dropped",
                 "newly kept",
@@ -218,10 +218,11 @@ def _caveats(result: WhatIf) -> list[str]:
             f"documents were never\ncompared with the others, and some of them may be duplicates."
         )
     if result.orphaned_duplicates:
-        exactly = "" if result.orphans_are_exact else "Up to "
+        most = "" if result.orphans_are_exact else "at most "
         parts.append(
-            f"\n{exactly}{number(result.orphaned_duplicates)} dropped duplicates repeat documents that would "
-            f"be dropped now; they stay dropped here,\nwhile a real run might keep one copy of each."
+            f"\nDropped duplicates of documents that would be dropped now: {most}"
+            f"{number(result.orphaned_duplicates)}.\n"
+            f"They stay dropped here, while a real run might keep one copy of each."
         )
     if result.unexplained:
         parts.append(
