@@ -125,7 +125,7 @@ STAGES: tuple[Stage, ...] = (
             *_dump(r.corpus, *r.corpus.effective_rules),
             r.corpus.effective_transforms,
             fingerprint_inputs(r.corpus.inputs),
-            [_version_of(Path(one.path)) for one in r.corpus.decontamination.evaluation],
+            [_version_of(Path(path)) for path in r.corpus.other_files],
         ],
     ),
     Stage(
@@ -257,7 +257,8 @@ def _checksums_of(run_folder: Path, part: str) -> dict[str, str]:
     """Checksums of the files of an earlier stage, or of those in one of its folders."""
     name, _, folder = part.partition("/")
     files = read_json(run_folder / name / MANIFEST)["files"]
-    return {path: entry["sha256"] for path, entry in files.items() if path.startswith(folder)}
+    below = f"{folder}/" if folder else ""
+    return {path: entry["sha256"] for path, entry in files.items() if path.startswith(below)}
 
 
 def _is_done(folder: Path, fingerprint: str) -> bool:

@@ -7,7 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import html_page, japanese_text
-from tsumugu.corpus.config import SIGNALS, DecontaminationConfig, EvaluationSet
+from tsumugu.corpus.config import SIGNALS, DecontaminationConfig, EvaluationSet, Rule
+from tsumugu.corpus.inputs import find_files, plan_shards
+from tsumugu.corpus.measuring import MeasureTask, measure_shard
 from tsumugu.corpus.profile import ProfileName, load_profile
 from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json
@@ -154,9 +156,14 @@ def test_a_hojichar_profile_of_one_s_own_decides_too(recipe: Recipe, pages: Path
     documents = pq.read_table(folder / "documents", columns=["text"])["text"].to_pylist()
     assert documents
     assert all(text.endswith("<hojichar>") for text in documents)
+    before = read_json(folder / "manifest.json")["fingerprint"]
     total, *filters = read_json(folder / "manifest.json")["counts"]["hojichar"]
     assert total["input_num"] == 139 - 4
     assert [entry["name"] for entry in filters] == ["0-ExampleHojiChar", "1-DocumentLengthFilter"]
+    # The profile is an input of the stage.
+    profile.write_text(profile.read_text().replace("60", "61"))
+    again = corpus(change(recipe, hojichar=str(profile)), tmp_path / "run", pages)
+    assert read_json(again / "manifest.json")["fingerprint"] != before
 
 
 @pytest.mark.parametrize("profile", ["web-ja", "hojichar", "llm-jp-v1", "swallow-v1"])
@@ -172,3 +179,39 @@ def test_every_profile_runs_and_its_rules_are_recorded(
     assert recorded == [rule.reason for rule in ours.rules if rule.reason not in without]
     counts = read_json(folder / "manifest.json")["counts"]
     assert counts["in"] == counts["kept"] + counts["dropped"] + counts["quarantined"] == 139
+
+
+def test_the_file_that_stands_for_a_shard_appears_last(
+    recipe: Recipe, pages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever finds it after a kill takes the shard for done and reads the others."""
+    inputs = (recipe.corpus.inputs[0].model_copy(update={"path": str(pages)}),)
+    config = recipe.corpus.model_copy(update={"inputs": inputs})
+    task = MeasureTask(
+        pieces=plan_shards(find_files(config.inputs), shard_bytes=10**9)[0],
+        config=config,
+        output=tmp_path / "measured.parquet",
+        quarantine=tmp_path / "quarantine.parquet",
+        facts=tmp_path / "facts.json",
+    )
+    appeared: list[str] = []
+    replace = Path.replace
+
+    def note(self: Path, target: Path) -> Path:
+        appeared.append(Path(target).name)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", note)
+    measure_shard(task)
+    assert appeared == ["facts.json", "quarantine.parquet", "measured.parquet"]
+
+
+def test_a_shard_without_a_single_document_is_judged_too(recipe: Recipe, tmp_path: Path) -> None:
+    pages = tmp_path / "pages"
+    pages.mkdir()
+    (pages / "a.html").write_bytes(b"")
+    (pages / "b.html").write_text(html_page(japanese_text(3)), encoding="utf-8")
+    opted = Rule(reason="opted_out", signal="opt_out_noai", at_most=0)
+    changed = change(recipe, rules=(*recipe.corpus.rules, opted), shard_bytes=1)
+    counts = read_json(corpus(changed, tmp_path / "run", pages) / "manifest.json")["counts"]
+    assert (counts["in"], counts["kept"], counts["quarantined"]) == (2, 1, 1)

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from tsumugu.corpus.profile import ProfileName, Rule, load_profile
 from tsumugu.corpus.signal_names import ON_DEMAND, SIGNALS, SignalName
-from tsumugu.corpus.transforms.names import TransformName
+from tsumugu.corpus.transforms.names import COUNTERS, TransformName
 from tsumugu.section import Section
 
 __all__ = ["SIGNALS", "CorpusConfig", "DedupConfig", "Input", "Rule", "SignalName", "load_profile"]
@@ -179,6 +179,31 @@ class CorpusConfig(Section):
         if len(set(paths)) < len(paths):
             raise ValueError("two inputs have the same path; every document would come in twice")
         return self
+
+    @model_validator(mode="after")
+    def _rules_can_decide(self) -> "CorpusConfig":
+        inherited = [rule.reason for rule in load_profile(self.profile).rules] if self.profile else []
+        for reason in self.without:
+            if reason not in inherited:
+                raise ValueError(
+                    f"without: profile {self.profile!r} has no rule {reason!r}; it has {', '.join(inherited)}"
+                )
+        counted = {name for transform in self.effective_transforms for name in COUNTERS[transform]}
+        for rule in self.effective_rules:
+            transforms = [name for name, counters in COUNTERS.items() if rule.signal in counters]
+            if transforms and rule.signal not in counted:
+                raise ValueError(
+                    f"the rule {rule.reason!r} asks for {rule.signal}, which only the transform "
+                    f"{' or '.join(transforms)} counts, and that does not run"
+                )
+        return self
+
+    @property
+    def other_files(self) -> tuple[str, ...]:
+        """Files beside the inputs on which the result depends: evaluation sets, a HojiChar profile."""
+        place = (self.hojichar or "").partition(":")[0]
+        profile = (place,) if place.endswith(".py") else ()
+        return (*(one.path for one in self.decontamination.evaluation), *profile)
 
     @property
     def effective_rules(self) -> tuple[Rule, ...]:

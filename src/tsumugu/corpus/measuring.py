@@ -16,7 +16,7 @@ import xxhash
 from tsumugu.corpus import dedup, signals, transforms
 from tsumugu.corpus.composing import load_compose, run_compose, seed_compose
 from tsumugu.corpus.config import SIGNALS, CorpusConfig
-from tsumugu.corpus.extracting import Extracted, extract_pieces
+from tsumugu.corpus.extracting import READING_SIGNALS, Extracted, extract_pieces
 from tsumugu.corpus.inputs import InputFile, Piece
 from tsumugu.corpus.reading import Failure, Skipped
 from tsumugu.corpus.rules import PASSED, apply_rules
@@ -51,9 +51,10 @@ def measure_shard(task: MeasureTask) -> None:
     if compose:
         seed_compose(compose, task.output.stem)
     skipped: dict[str, int] = {}
+    # The files appear in the reverse order: the one that stands for the shard comes last.
     with (
-        table_writer(task.quarantine, QUARANTINE) as write_failures,
         table_writer(task.output, measured_schema(config.dedup)) as write_documents,
+        table_writer(task.quarantine, QUARANTINE) as write_failures,
     ):
         for batch in _batches(task, skipped):
             write_failures(_failure_columns(batch.failures))
@@ -95,13 +96,18 @@ def _failure_columns(failures: list[Failure]) -> dict[str, Any]:
 
 
 def _measured_columns(documents: list[Extracted], config: CorpusConfig, compose: Any) -> dict[str, Any]:
-    texts, columns = transforms.apply([one.text for one in documents], config.effective_transforms)
+    texts, counters = transforms.apply([one.text for one in documents], config.effective_transforms)
     reasons = [PASSED] * len(texts)
     if compose:
         texts, reasons = run_compose(compose, texts)
-    columns = signals.measure(signals.make_batch(texts), config.measured_signals) | columns
-    for name in {name for one in documents for name in one.signals}:
-        columns[name] = np.array([one.signals.get(name, np.nan) for one in documents], dtype=np.float64)
+    known = np.array([[one.signals[name] for name in READING_SIGNALS] for one in documents], dtype=np.float64)
+    columns: dict[str, signals.Column] = {
+        # Signals that nobody measures have no value.
+        **{name: np.full(len(texts), np.nan) for name in SIGNALS},
+        **signals.measure(signals.make_batch(texts), config.measured_signals),
+        **counters,
+        **dict(zip(READING_SIGNALS, known.reshape(-1, len(READING_SIGNALS)).T, strict=True)),
+    }
     by_rule = apply_rules(config.effective_rules, columns, len(texts))
     reasons = [earlier or reason for earlier, reason in zip(reasons, by_rule, strict=True)]
     # Only what passed the rules is compared, so only that pays for signatures.
@@ -114,6 +120,6 @@ def _measured_columns(documents: list[Extracted], config: CorpusConfig, compose:
         "license": [one.file.license for one in documents],
         "metadata": [json.dumps(one.metadata, ensure_ascii=False, sort_keys=True) for one in documents],
         "reason": reasons,
-        **{name: columns.get(name, np.full(len(texts), np.nan)) for name in SIGNALS},
+        **columns,
         **dedup.keys(compared, config.dedup),
     }

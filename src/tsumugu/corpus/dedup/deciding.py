@@ -64,7 +64,8 @@ def decide(measured: Sequence[Path], *, config: CorpusConfig, work: Path, resour
         measured: Parquet files with `id`, `text`, `url`, `metadata`, `reason` ("" passed) and the
             columns of `keys.key_schema`, in input order.
         work: a folder for intermediate files; a later call with the same arguments goes on there.
-            With evaluation sets, the report of what was hit is `work/contamination.json`.
+            With evaluation sets, the report of what was hit is
+            `work/contamination/contamination.json`.
 
     Returns:
         One Parquet file (`DECIDED`) for each shard, row by row.
