@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
+from tsumugu.engine import Resources
 from tsumugu.pipeline import run_stages
 from tsumugu.recipe import Recipe, load_recipe
 
@@ -190,7 +191,7 @@ def recipe(recipe_path: Path) -> Recipe:
 def finished_run(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe) -> Path:
     """The folder of a whole run that nobody disturbed, on one worker. Tests only read it."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    run_stages(recipe, folder, workers=1, say=lambda text: None)
+    run_stages(recipe, folder, resources=Resources(1), say=lambda text: None)
     return folder
 
 

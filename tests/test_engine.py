@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tsumugu.engine import Engine, check_engine, map_shards
+from tsumugu.engine import Engine, Resources, check_engine, map_shards
 from tsumugu.errors import TsumuguError
 
 
@@ -46,26 +46,26 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 def test_finished_tasks_are_not_done_again(tmp_path: Path, engine: Engine) -> None:
     tasks = [Note(tmp_path / f"{number}") for number in range(3)]
     tasks[0].output.write_text("from before")
-    map_shards(write_note, tasks, workers=2, description="test", engine=engine)
+    map_shards(write_note, tasks, resources=Resources(2, engine), description="test")
     assert [task.output.read_text() for task in tasks] == ["from before", "done", "done"]
 
 
 def test_a_killed_worker_is_replaced_and_its_neighbours_get_done(tmp_path: Path, engine: Engine) -> None:
     tasks = [Note(tmp_path / "0"), Note(tmp_path / "1", deaths=2), Note(tmp_path / "2")]
-    map_shards(write_note, tasks, workers=2, description="test", engine=engine)
+    map_shards(write_note, tasks, resources=Resources(2, engine), description="test")
     assert all(task.output.exists() for task in tasks)
 
 
 def test_a_task_that_always_kills_its_worker_is_named(tmp_path: Path, engine: Engine) -> None:
     tasks = [Note(tmp_path / "good"), Note(tmp_path / "guilty", deaths=99)]
     with pytest.raises(TsumuguError, match="died 3 times on guilty"):
-        map_shards(write_note, tasks, workers=2, description="test", engine=engine)
+        map_shards(write_note, tasks, resources=Resources(2, engine), description="test")
     assert tasks[0].output.exists()
 
 
 def test_an_error_in_a_task_is_raised_as_it_is(tmp_path: Path, engine: Engine) -> None:
     with pytest.raises(ValueError, match="cannot do 0"):
-        map_shards(fail, [Note(tmp_path / "0")], workers=1, description="test", engine=engine)
+        map_shards(fail, [Note(tmp_path / "0")], resources=Resources(1, engine), description="test")
 
 
 def test_an_engine_that_is_not_installed_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,5 +92,5 @@ def test_an_interrupt_ends_after_the_tasks_in_hand(tmp_path: Path) -> None:
     tasks = [Pause(tmp_path / f"{number}") for number in range(30)]
     threading.Timer(3.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
-        map_shards(pause, tasks, workers=2, description="test")
+        map_shards(pause, tasks, resources=Resources(2), description="test")
     assert len(list(tmp_path.iterdir())) < 15

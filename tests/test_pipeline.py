@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tsumugu.engine import Resources
 from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json
 from tsumugu.pipeline import STAGES, run_stages
@@ -16,7 +17,7 @@ from tsumugu.recipe import Recipe, load_recipe
 
 def rerun(recipe: Recipe, folder: Path, *, last: str | None = None) -> list[str]:
     said: list[str] = []
-    run_stages(recipe, folder, last=last, workers=1, say=said.append)
+    run_stages(recipe, folder, last=last, resources=Resources(1), say=said.append)
     return [line.removesuffix(": running") for line in said if line.endswith(": running")]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tsumugu.engine import Engine
+from tsumugu.engine import Engine, Resources
 from tsumugu.files import read_json
 from tsumugu.pipeline import run_stages
 from tsumugu.recipe import Recipe
@@ -22,7 +22,7 @@ needs_ray = pytest.mark.skipif(
 
 
 def corpus_files(recipe: Recipe, folder: Path, *, workers: int, engine: Engine) -> dict[str, str]:
-    run_stages(recipe, folder, last="corpus", workers=workers, engine=engine, say=lambda text: None)
+    run_stages(recipe, folder, last="corpus", resources=Resources(workers, engine), say=lambda text: None)
     files = read_json(folder / "corpus" / "manifest.json")["files"]
     return {name: entry["sha256"] for name, entry in files.items()}
 

@@ -183,13 +183,15 @@ def _positive(text: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from tsumugu.engine import Resources
     from tsumugu.pipeline import run_stages, say_on_stderr
     from tsumugu.recipe import load_recipe
 
     recipe = load_recipe(options.recipe, options.overrides)
     folder = options.folder or Path("runs") / recipe.name
     workers = options.workers or len(os.sched_getaffinity(0))
-    run_stages(recipe, folder, last=options.stage, workers=workers, engine=options.engine, say=say_on_stderr)
+    resources = Resources(workers, options.engine)
+    run_stages(recipe, folder, last=options.stage, resources=resources, say=say_on_stderr)
     if options.stage in (None, "report"):
         _print_result(folder)
 

@@ -52,15 +52,14 @@ def map_shards(
     function: Callable[[T], None],
     tasks: Sequence[T],
     *,
-    workers: int,
+    resources: Resources,
     description: str,
-    engine: Engine = "local",
 ) -> None:
     """Call `function(task)` for every task whose output does not exist yet.
 
     Args:
         function: a function of a module, since it travels to other processes by name.
-        workers: processes at a time. A Ray cluster that runs already uses all that it has.
+        resources: where. A Ray cluster that runs already uses all that it has.
 
     Raises:
         TsumuguError: a task killed its worker three times (the message names its output), or the
@@ -69,10 +68,8 @@ def map_shards(
     """
     open_tasks = [task for task in tasks if not task.output.exists()]
     with tqdm(total=len(tasks), initial=len(tasks) - len(open_tasks), desc=description, unit="shard") as bar:
-        if engine == "ray":
-            open_tasks = _map_on_ray(function, open_tasks, workers, bar)
-        else:
-            open_tasks = _map_locally(function, open_tasks, workers, bar)
+        map_open = _map_on_ray if resources.engine == "ray" else _map_locally
+        open_tasks = map_open(function, open_tasks, resources.workers, bar)
     if not open_tasks:
         return
     raise TsumuguError(

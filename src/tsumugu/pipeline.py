@@ -27,7 +27,7 @@ from typing import Any
 
 import tsumugu
 from tsumugu.corpus.inputs import fingerprint_inputs
-from tsumugu.engine import Engine, check_engine
+from tsumugu.engine import Resources, check_engine
 from tsumugu.errors import TsumuguError
 from tsumugu.files import (
     checksums,
@@ -72,8 +72,7 @@ class StageContext:
     folder: Path
     work: Path
     inputs: Mapping[str, Path]
-    workers: int
-    engine: Engine = "local"
+    resources: Resources
 
 
 Counts = dict[str, Any]
@@ -173,8 +172,7 @@ def run_stages(
     run_folder: Path,
     *,
     last: str | None = None,
-    workers: int,
-    engine: Engine = "local",
+    resources: Resources,
     say: Callable[[str], None],
 ) -> None:
     """Run every stage up to `last` that is not yet done; all of them when `last` is None.
@@ -183,7 +181,7 @@ def run_stages(
         TsumuguError: another process works in the folder, a stage cannot do its work, or the
             engine is not installed.
     """
-    check_engine(engine)
+    check_engine(resources.engine)
     run_folder.mkdir(parents=True, exist_ok=True)
     with _locked(run_folder):
         text = recipe_text(recipe)
@@ -191,7 +189,7 @@ def run_stages(
         if not recipe_path.exists() or recipe_path.read_text(encoding="utf-8") != text:
             write_text(recipe_path, text)
         for stage in STAGES:
-            _run_stage(stage, recipe, run_folder, workers=workers, engine=engine, say=say)
+            _run_stage(stage, recipe, run_folder, resources=resources, say=say)
             if stage.name == last:
                 return
 
@@ -201,8 +199,7 @@ def _run_stage(
     recipe: Recipe,
     run_folder: Path,
     *,
-    workers: int,
-    engine: Engine,
+    resources: Resources,
     say: Callable[[str], None],
 ) -> None:
     final = run_folder / stage.name
@@ -223,8 +220,7 @@ def _run_stage(
                     folder=partial,
                     work=work,
                     inputs={name: run_folder / name for name in stage.inputs},
-                    workers=workers,
-                    engine=engine,
+                    resources=resources,
                 )
             )
             seconds = time.perf_counter() - started

@@ -10,6 +10,7 @@ from past_runs import copy_run, rewrite_decisions, set_rules
 from tsumugu.corpus.compare import ABSENT, compare, render
 from tsumugu.corpus.config import Rule
 from tsumugu.corpus.decisions import open_corpus
+from tsumugu.engine import Resources
 from tsumugu.pipeline import run_stages
 from tsumugu.recipe import Recipe
 
@@ -24,7 +25,11 @@ def other_run(finished_run: Path, recipe: Recipe, tmp_path_factory: pytest.TempP
     folder = tmp_path_factory.mktemp("other") / "run"
     corpus = recipe.corpus.model_copy(update={"rules": rules})
     run_stages(
-        recipe.model_copy(update={"corpus": corpus}), folder, last="corpus", workers=1, say=lambda text: None
+        recipe.model_copy(update={"corpus": corpus}),
+        folder,
+        last="corpus",
+        resources=Resources(1),
+        say=lambda text: None,
     )
     return folder
 

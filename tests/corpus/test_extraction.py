@@ -6,7 +6,8 @@ import time
 import pytest
 
 from conftest import html_page, japanese_text
-from tsumugu.corpus.extraction import DEEPEST_NESTING, TooDeep, canonical_url, extract_text
+from tsumugu.corpus.extraction import DEEPEST_NESTING, TooDeep, canonical_address, extract_text
+from tsumugu.corpus.markup import head_tags
 
 
 def test_the_text_stays_and_the_navigation_goes() -> None:
@@ -41,8 +42,8 @@ def test_a_long_single_line_is_read() -> None:
 
 def test_the_page_names_its_own_address() -> None:
     page = '<head><link href="https://example.jp/a?b=1&amp;c=2" rel="canonical"></head>'
-    assert canonical_url(page) == "https://example.jp/a?b=1&c=2"
-    assert canonical_url("<head></head>") == ""
+    assert canonical_address(head_tags(page)) == "https://example.jp/a?b=1&c=2"
+    assert canonical_address(head_tags("<head></head>")) == ""
 
 
 def test_many_closed_elements_are_not_deep() -> None:
@@ -62,7 +63,7 @@ def test_formatting_that_is_left_open_over_many_blocks_is_refused() -> None:
 def test_hostile_tags_take_linear_time() -> None:
     began = time.perf_counter()
     for page in ("<!--" * 200_000, "<link rel=canonical " * 50_000, "<script>" * 100_000, "<" * 1_000_000):
-        canonical_url(page)
+        canonical_address(head_tags(page))
         with contextlib.suppress(TooDeep):
             extract_text(page)
     assert time.perf_counter() - began < 20

@@ -132,7 +132,8 @@ def test_the_process_is_replaced_after_some_pages_and_when_it_has_grown(fake: Ex
     with QualityTier(settings) as tier:
         processes = [process_of(tier.main_text("頁")) for _ in range(6)]
     assert len(set(processes)) == 3
-    settings = fake.model_copy(update={"megabytes_per_process": 700})
+    # Touching 400 megabytes takes a busy machine its time.
+    settings = fake.model_copy(update={"megabytes_per_process": 700, "seconds": 10.0})
     with QualityTier(settings) as tier:
         first = process_of(tier.main_text("leak"))
         assert process_of(tier.main_text("二")) != first

@@ -11,6 +11,7 @@ from tsumugu.corpus.config import SIGNALS, DecontaminationConfig, EvaluationSet,
 from tsumugu.corpus.inputs import find_files, plan_shards
 from tsumugu.corpus.measuring import MeasureTask, measure_shard
 from tsumugu.corpus.profile import ProfileName, load_profile
+from tsumugu.engine import Resources
 from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json
 from tsumugu.pipeline import run_stages
@@ -34,7 +35,7 @@ BROKEN_PAGES = {
 def corpus(recipe: Recipe, folder: Path, pages: Path, *, workers: int = 1) -> Path:
     inputs = (recipe.corpus.inputs[0].model_copy(update={"path": str(pages)}),)
     changed = recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update={"inputs": inputs})})
-    run_stages(changed, folder, last="corpus", workers=workers, say=lambda text: None)
+    run_stages(changed, folder, last="corpus", resources=Resources(workers), say=lambda text: None)
     return folder / "corpus"
 
 

@@ -16,6 +16,7 @@ from tsumugu.corpus.decisions import Threshold, open_corpus
 from tsumugu.corpus.overrides import change_rules
 from tsumugu.corpus.rules import failing
 from tsumugu.corpus.what_if import render, what_if
+from tsumugu.engine import Resources
 from tsumugu.errors import TsumuguError
 from tsumugu.pipeline import run_stages
 from tsumugu.recipe import Recipe
@@ -62,7 +63,7 @@ def test_stricter_rules_give_what_a_real_run_gives(
         recipe.model_copy(update={"corpus": corpus}),
         tmp_path,
         last="corpus",
-        workers=1,
+        resources=Resources(1),
         say=lambda text: None,
     )
     result = what_if(open_corpus(finished_run), ["too_short=870", "few_sentences:sentence_end_share>=0.0316"])

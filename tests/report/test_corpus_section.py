@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tsumugu.corpus.decisions import open_corpus
+from tsumugu.engine import Resources
 from tsumugu.files import read_json, write_json
 from tsumugu.pipeline import StageContext
 from tsumugu.recipe import Recipe
@@ -68,7 +69,7 @@ def render(
                 recipe=recipe,
                 folder=tmp_path / "out",
                 work=tmp_path / "work",
-                workers=1,
+                resources=Resources(1),
                 inputs={**inputs, "corpus": corpus},
             )
         )

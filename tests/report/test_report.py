@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tsumugu.engine import Resources
 from tsumugu.files import read_json, write_json
 from tsumugu.pipeline import StageContext
 from tsumugu.recipe import Recipe
@@ -63,7 +64,7 @@ def test_hostile_text_is_shown_and_not_run(
     }
     stage.run(
         StageContext(
-            recipe=recipe, folder=tmp_path / "out", work=tmp_path / "work", workers=1,
+            recipe=recipe, folder=tmp_path / "out", work=tmp_path / "work", resources=Resources(1),
             inputs={**inputs, "corpus": corpus},
         )
     )  # fmt: skip

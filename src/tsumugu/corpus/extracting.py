@@ -7,21 +7,21 @@ the settings. What cannot be read or extracted is a `Failure`; what is no docume
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import get_args
 
 from tsumugu.corpus.config import CorpusConfig, ExtractionConfig
 from tsumugu.corpus.extraction import TooDeep, extract_text, refuse_bombs
 from tsumugu.corpus.inputs import InputFile, Piece
 from tsumugu.corpus.language_gate import kana_share
-from tsumugu.corpus.provenance import PROVENANCE_SIGNALS, provenance
+from tsumugu.corpus.provenance import provenance
 from tsumugu.corpus.quality_tier import NoAnswer, QualityTier
 from tsumugu.corpus.reading import read_records
 from tsumugu.corpus.records import Failure, Page, Skipped
+from tsumugu.corpus.signal_names import ReadingSignalName
 
-EXTRACTION_SIGNALS = ("extraction_fallback",)
-"""1 where trafilatura was asked and gave no answer, so that the text is the fast tier's."""
-
-READING_SIGNALS = (*PROVENANCE_SIGNALS, *EXTRACTION_SIGNALS)
-"""Every signal that `Extracted.signals` holds, always all of them."""
+READING_SIGNALS: tuple[ReadingSignalName, ...] = get_args(ReadingSignalName)
+"""Every signal that `Extracted.signals` holds, always all of them. `extraction_fallback` is 1 where
+trafilatura was asked and gave no answer, so that the text is the fast tier's."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from urllib.parse import urljoin
 
 from resiliparse.extract.html2text import extract_plain_text
 
-from tsumugu.corpus.markup import Tag, head_tags
+from tsumugu.corpus.markup import Tag
 
 DEEPEST_NESTING = 2000
 """Browsers themselves stop at about 512 (Blink's maximumHTMLParserDOMTreeDepth)."""
@@ -51,13 +51,11 @@ def extract_text(html: str) -> str:
     return text
 
 
-def canonical_url(html: str) -> str:
-    """The web address that a page gives itself, or an empty string."""
-    return canonical_address(head_tags(html))
-
-
 def canonical_address(tags: Sequence[Tag], base: str = "") -> str:
-    """The same out of the tags of its head; `base` is the address that it was fetched from."""
+    """The web address that a page gives itself in the tags of its head, or an empty string.
+
+    `base` is the address that it was fetched from.
+    """
     for tag, attributes in tags:
         if tag == "link" and "canonical" in attributes.get("rel", "").lower().split():
             try:

@@ -13,12 +13,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import get_args
 
 from tsumugu.corpus.extraction import canonical_address
 from tsumugu.corpus.markup import Tag, attributes, head_tags
 from tsumugu.corpus.records import Page
+from tsumugu.corpus.signal_names import ProvenanceSignal
 
-PROVENANCE_SIGNALS = ("opt_out_noai", "opt_out_noindex", "opt_out_tdm", "creative_commons")
+PROVENANCE_SIGNALS: tuple[ProvenanceSignal, ...] = get_args(ProvenanceSignal)
 """All 0 or 1. `opt_out_noai`: noai or noimageai, or an AI crawler told noindex or none.
 `opt_out_noindex`: noindex or none for everybody. `opt_out_tdm`: text and data mining reserved.
 `creative_commons`: the page declares or links a Creative Commons licence or public domain deed."""

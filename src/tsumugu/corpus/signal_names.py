@@ -1,15 +1,14 @@
 """The names of all signals, without the machinery that measures them.
 
-A recipe is checked before anything heavy is imported, so the names stand here once more; a test
-holds them equal to what `signals` and the other measuring parts give.
+A recipe is checked before anything heavy is imported, so the names stand here, in the order in
+which the measuring modules fill their columns, and those take them from here.
 """
 
 from typing import Literal, get_args
 
 from tsumugu.corpus.transforms.names import CounterName
 
-MeasuredName = Literal[
-    # signals/characters.py
+CharacterSignal = Literal[
     "length",
     "characters",
     "japanese_share",
@@ -24,7 +23,8 @@ MeasuredName = Literal[
     "kana_in_first_50",
     "kuten_share",
     "longest_run",
-    # signals/lines.py
+]
+LineSignal = Literal[
     "lines",
     "short_line_share",
     "short_line_share_with_empty",
@@ -34,7 +34,8 @@ MeasuredName = Literal[
     "duplicate_line_share",
     "duplicate_paragraphs_share",
     "duplicate_paragraph_share",
-    # signals/sentences.py
+]
+SentenceSignal = Literal[
     "sentences",
     "mean_sentence_length",
     "max_sentence_length",
@@ -47,8 +48,9 @@ MeasuredName = Literal[
     "swallow_hiragana_share",
     "swallow_katakana_share",
     "swallow_japanese_share",
-    # signals/ngrams.py
-    "repeated_5gram_share",
+]
+RepetitionSignal = Literal["repeated_5gram_share",]
+NgramSignal = Literal[
     "top_2gram_share",
     "top_3gram_share",
     "top_4gram_share",
@@ -67,7 +69,8 @@ MeasuredName = Literal[
     "swallow_duplicated_8gram_share",
     "swallow_duplicated_9gram_share",
     "swallow_duplicated_10gram_share",
-    # signals/words.py
+]
+WordSignal = Literal[
     "adult_ja",
     "discrimination_ja",
     "violence_ja",
@@ -76,22 +79,28 @@ MeasuredName = Literal[
     "violence_ja_isolated",
     "ads",
     "ng_character_share",
-    "adult_en",
-    # signals/bulletins.py
-    "bbs",
-    # signals/compression.py and signals/language.py: measured when a rule asks for them
-    "compression_ratio",
-    "japanese_probability",
 ]
-"""Measured on texts; the comments name the module that defines them."""
+EnglishWordSignal = Literal["adult_en",]
+BulletinSignal = Literal["bbs",]
+CompressionSignal = Literal["compression_ratio",]
+LanguageSignal = Literal["japanese_probability",]
+MeasuredName = Literal[
+    CharacterSignal,
+    LineSignal,
+    SentenceSignal,
+    RepetitionSignal,
+    NgramSignal,
+    WordSignal,
+    EnglishWordSignal,
+    BulletinSignal,
+    CompressionSignal,
+    LanguageSignal,
+]
+"""Measured on texts by the modules of `signals`, which define them."""
 
-ReadingSignalName = Literal[
-    "opt_out_noai",
-    "opt_out_noindex",
-    "opt_out_tdm",
-    "creative_commons",
-    "extraction_fallback",
-]
+ProvenanceSignal = Literal["opt_out_noai", "opt_out_noindex", "opt_out_tdm", "creative_commons"]
+ExtractionSignal = Literal["extraction_fallback"]
+ReadingSignalName = Literal[ProvenanceSignal, ExtractionSignal]
 """Known about a page before its text is looked at: provenance.py and extracting.py."""
 
 SignalName = Literal[MeasuredName, CounterName, ReadingSignalName]

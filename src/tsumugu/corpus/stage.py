@@ -23,7 +23,7 @@ from tsumugu.corpus.measuring import MeasureTask, measure_shard
 from tsumugu.corpus.samples import examples_by_reason
 from tsumugu.corpus.tables import shard_name
 from tsumugu.corpus.writing import QUARANTINED, WriteTask, write_shard
-from tsumugu.engine import Resources, map_shards
+from tsumugu.engine import map_shards
 from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json, write_aside, write_json
 from tsumugu.pipeline import Counts, StageContext
@@ -45,11 +45,10 @@ def run(context: StageContext) -> Counts:
         )
         for index, pieces in enumerate(shards)
     ]
-    resources: dict[str, Any] = {"workers": context.workers, "engine": context.engine}
-    map_shards(measure_shard, tasks, **resources, description="corpus: measure")
+    map_shards(measure_shard, tasks, resources=context.resources, description="corpus: measure")
 
     measured = [task.output for task in tasks]
-    decided = dedup.decide(measured, config=config, work=work / "dedup", resources=Resources(**resources))
+    decided = dedup.decide(measured, config=config, work=work / "dedup", resources=context.resources)
     written = [
         WriteTask(
             measured=task.output,
@@ -60,7 +59,7 @@ def run(context: StageContext) -> Counts:
         )
         for task, decision in zip(tasks, decided, strict=True)
     ]
-    map_shards(write_shard, written, **resources, description="corpus: write")
+    map_shards(write_shard, written, resources=context.resources, description="corpus: write")
 
     write_json(folder / "examples.json", examples_by_reason(measured, decided))
     write_json(folder / "rules.json", [rule.model_dump() for rule in config.effective_rules])

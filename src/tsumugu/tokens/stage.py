@@ -18,13 +18,7 @@ def run(context: StageContext) -> Counts:
         )
         for path in sorted((context.inputs["corpus"] / "documents").glob("*.parquet"))
     ]
-    map_shards(
-        encode_shard,
-        tasks,
-        workers=context.workers,
-        engine=context.engine,
-        description="tokens: encode",
-    )
+    map_shards(encode_shard, tasks, resources=context.resources, description="tokens: encode")
     counts = {}
     for split in (TRAIN, VALIDATION):
         stream = open_tokens(context.folder / split)

@@ -11,9 +11,9 @@ from dedup_texts import decisions
 
 from conftest import japanese_text
 from tsumugu.corpus.config import DedupConfig, RepeatedLines, RepeatedSubstrings
-from tsumugu.corpus.dedup.normalising import code_points
 from tsumugu.corpus.dedup.removing import cut_spans
 from tsumugu.corpus.dedup.substrings import mark_substrings
+from tsumugu.corpus.signals.batch import code_points
 
 MENU = "[ << 基礎となるコンセプト ] [トップ][目次][インデックス][ 次へ >> ]"
 

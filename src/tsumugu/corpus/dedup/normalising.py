@@ -14,6 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from tsumugu.corpus.signals.batch import code_points
+
 _MANY = np.uint32(1 << 31)
 """In the table: this character becomes none, or more than one."""
 _JOINING = np.uint32(1 << 30)
@@ -32,14 +34,6 @@ def comparable(text: str) -> str:
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
     return "\n".join("".join(line.split()) for line in folded.split("\n"))
-
-
-def code_points(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """All texts as one array, and where each begins and ends: `uint32 [characters]`, `int64 [texts + 1]`."""
-    offsets = np.zeros(len(texts) + 1, dtype=np.int64)
-    np.cumsum([len(text) for text in texts], out=offsets[1:])
-    joined = "".join(texts).encode("utf-32-le", "surrogatepass")
-    return np.frombuffer(joined, dtype=np.uint32), offsets
 
 
 def comparable_codes(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:

@@ -13,9 +13,11 @@ import pyarrow.parquet as pq
 from numba import njit
 
 from tsumugu.corpus.dedup import shards
-from tsumugu.corpus.dedup.normalising import code_points, comparable_codes
+from tsumugu.corpus.dedup.normalising import comparable_codes
 from tsumugu.corpus.dedup.repeats import mark_repeats
 from tsumugu.corpus.dedup.substrings import mark_substrings
+from tsumugu.corpus.signals.batch import code_points
+from tsumugu.corpus.signals.classes import CLASSES, SPACE
 
 REMOVALS = pa.list_(pa.struct([("start", pa.int64()), ("end", pa.int64())]))
 
@@ -54,8 +56,7 @@ def mark_removals(task: RemovalTask) -> None:
     if task.min_characters is not None:
         mark_substrings(codes, offsets, size=task.min_characters, cut=cut)
     counts, starts, ends = _spans(cut, offsets)
-    visible = np.array([not character.isspace() for character in map(chr, range(0x3001))])
-    left = _count_visible(codes, offsets, cut, visible)
+    left = _count_visible(codes, offsets, cut, CLASSES)
     spans = pa.StructArray.from_arrays([pa.array(starts), pa.array(ends)], names=["start", "end"])
     removals = pa.ListArray.from_arrays(pa.array(counts.astype(np.int32)), spans)
     shards.write_columns(task.output, {"removals": removals, "left": left})
@@ -104,11 +105,10 @@ def _spans(cut, offsets):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _count_visible(codes, offsets, cut, visible):  # type: ignore[no-untyped-def]
+def _count_visible(codes, offsets, cut, classes):  # type: ignore[no-untyped-def]
     left = np.zeros(len(offsets) - 1, dtype=np.int64)
     for document in range(len(left)):
         for index in range(offsets[document], offsets[document + 1]):
-            code = codes[index]
-            if not cut[index] and (code >= len(visible) or visible[code]):
+            if not cut[index] and classes[codes[index]] != SPACE:
                 left[document] += 1
     return left

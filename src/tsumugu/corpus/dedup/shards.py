@@ -91,9 +91,7 @@ def map_tasks(
         amount: keys or characters that all tasks compare together.
     """
     if amount > _SMALL:
-        map_shards(
-            function, tasks, workers=resources.workers, engine=resources.engine, description=description
-        )
+        map_shards(function, tasks, resources=resources, description=description)
         return
     for task in tasks:
         if not task.output.exists():

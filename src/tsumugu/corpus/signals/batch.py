@@ -32,7 +32,8 @@ def code_points(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.in
     """
     offsets = np.zeros(len(texts) + 1, dtype=np.int64)
     np.cumsum([len(text) for text in texts], out=offsets[1:])
-    joined = "".join(texts).encode("utf-32-le")
+    # Half of a surrogate pair is a code point like any other here.
+    joined = "".join(texts).encode("utf-32-le", "surrogatepass")
     return np.frombuffer(joined, dtype=np.uint32), offsets
 
 

@@ -6,15 +6,17 @@ behind it. Here one walk does the same.
 """
 
 from functools import cache
+from typing import get_args
 
 import numpy as np
 from numba import njit
 
+from tsumugu.corpus.signal_names import BulletinSignal
 from tsumugu.corpus.signals.automaton import Automaton, build_automaton, find_matches
 from tsumugu.corpus.signals.batch import Batch, Column
 from tsumugu.corpus.signals.classes import CLASSES, DIGIT
 
-NAMES = ("bbs",)
+NAMES: tuple[str, ...] = get_args(BulletinSignal)
 _WORDS = (
     "コメント", "SOLD OUT", "レビュー", "投稿", "ページ", "質問", "楽天市場",
     *(f"({day})" for day in "月火水木金土日"),

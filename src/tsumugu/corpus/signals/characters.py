@@ -13,9 +13,12 @@ Shares are of characters that are not white space, unless said otherwise:
   SingleCharacterRepetitionFilter).
 """
 
+from typing import get_args
+
 import numpy as np
 from numba import njit
 
+from tsumugu.corpus.signal_names import CharacterSignal
 from tsumugu.corpus.signals.batch import Batch, Column
 from tsumugu.corpus.signals.classes import (
     CLASSES,
@@ -34,22 +37,7 @@ from tsumugu.corpus.signals.classes import (
     SYMBOL,
 )
 
-NAMES = (
-    "length",
-    "characters",
-    "japanese_share",
-    "hiragana_share",
-    "katakana_share",
-    "kanji_share",
-    "digit_share",
-    "latin_share",
-    "symbol_share",
-    "emoji_share",
-    "sentence_end_share",
-    "kana_in_first_50",
-    "kuten_share",
-    "longest_run",
-)
+NAMES: tuple[str, ...] = get_args(CharacterSignal)
 _LOOKUP = 50
 
 

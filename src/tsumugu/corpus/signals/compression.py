@@ -5,12 +5,14 @@ Bytes after `zlib` level 9, of UTF-8 bytes before (llm-jp-corpus v1, has_good_co
 """
 
 import zlib
+from typing import get_args
 
 import numpy as np
 
+from tsumugu.corpus.signal_names import CompressionSignal
 from tsumugu.corpus.signals.batch import Batch, Column
 
-NAMES = ("compression_ratio",)
+NAMES: tuple[str, ...] = get_args(CompressionSignal)
 
 
 def measure(batch: Batch) -> dict[str, Column]:

@@ -6,13 +6,14 @@ whole text: that package's own function would look at the first 80 characters on
 
 from functools import cache
 from importlib.resources import as_file, files
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
+from tsumugu.corpus.signal_names import LanguageSignal
 from tsumugu.corpus.signals.batch import Batch, Column
 
-NAMES = ("japanese_probability",)
+NAMES: tuple[str, ...] = get_args(LanguageSignal)
 _LANGUAGES = 176
 
 

@@ -15,9 +15,12 @@ characters that are not white space, except where HojiChar's definition is meant
 - duplicate_paragraphs_share, duplicate_paragraph_share: the same for paragraphs.
 """
 
+from typing import get_args
+
 import numpy as np
 from numba import njit
 
+from tsumugu.corpus.signal_names import LineSignal
 from tsumugu.corpus.signals.batch import Batch, Column
 from tsumugu.corpus.signals.classes import (
     CLASSES,
@@ -32,17 +35,7 @@ from tsumugu.corpus.signals.classes import (
 )
 from tsumugu.corpus.signals.duplicates import count_duplicates
 
-NAMES = (
-    "lines",
-    "short_line_share",
-    "short_line_share_with_empty",
-    "ending_ellipsis_share",
-    "source_code_share",
-    "duplicate_lines_share",
-    "duplicate_line_share",
-    "duplicate_paragraphs_share",
-    "duplicate_paragraph_share",
-)
+NAMES: tuple[str, ...] = get_args(LineSignal)
 SHORT_LINE = 10
 """Characters; the number is HojiChar's."""
 CODE_LINE_MARKS = 0.08

@@ -20,20 +20,16 @@ N-grams are told apart by 64-bit hashes: in a document of a million characters t
 are taken for equal with a probability of about 3e-8.
 """
 
+from typing import get_args
+
 import numpy as np
 from numba import njit
 
+from tsumugu.corpus.signal_names import NgramSignal, RepetitionSignal
 from tsumugu.corpus.signals.batch import Batch, Column
 
-REPETITION_NAMES = ("repeated_5gram_share",)
-_TOP = (2, 3, 4)
-_DUPLICATED = (5, 6, 7, 8, 9, 10)
-NAMES = (
-    *(f"top_{n}gram_share" for n in _TOP),
-    *(f"duplicated_{n}gram_share" for n in _DUPLICATED),
-    *(f"swallow_top_{n}gram_share" for n in _TOP),
-    *(f"swallow_duplicated_{n}gram_share" for n in _DUPLICATED),
-)
+REPETITION_NAMES: tuple[str, ...] = get_args(RepetitionSignal)
+NAMES: tuple[str, ...] = get_args(NgramSignal)
 
 
 def measure_repetition(batch: Batch) -> dict[str, Column]:

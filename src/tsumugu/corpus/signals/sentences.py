@@ -15,27 +15,17 @@ a line without leading ends of sentences; Japanese letters are hiragana (U+3041-
   swallow_japanese_share: of all code points.
 """
 
+from typing import get_args
+
 import numpy as np
 from numba import njit
 
+from tsumugu.corpus.signal_names import SentenceSignal
 from tsumugu.corpus.signals.batch import Batch, Column
 from tsumugu.corpus.signals.classes import CLASSES, SPACE
 from tsumugu.corpus.signals.duplicates import count_duplicates
 
-NAMES = (
-    "sentences",
-    "mean_sentence_length",
-    "max_sentence_length",
-    "ellipsis_sentence_share",
-    "duplicate_sentences_share",
-    "duplicate_sentence_share",
-    "swallow_duplicate_paragraphs_share",
-    "swallow_duplicate_paragraph_share",
-    "swallow_letters",
-    "swallow_hiragana_share",
-    "swallow_katakana_share",
-    "swallow_japanese_share",
-)
+NAMES: tuple[str, ...] = get_args(SentenceSignal)
 _NEWLINE = 0x0A
 
 

@@ -14,11 +14,13 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import get_args
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from tsumugu.corpus.signal_names import EnglishWordSignal, WordSignal
 from tsumugu.corpus.signals.automaton import (
     Automaton,
     build_automaton,
@@ -29,13 +31,8 @@ from tsumugu.corpus.signals.batch import Batch, Column
 from tsumugu.corpus.signals.classes import CLASSES, HIRAGANA, KANJI, KATAKANA
 
 _JAPANESE = ("adult_ja", "discrimination_ja", "violence_ja")
-NAMES = (
-    *_JAPANESE,
-    *(f"{name}_isolated" for name in _JAPANESE),
-    "ads",
-    "ng_character_share",
-)
-ENGLISH_NAMES = ("adult_en",)
+NAMES: tuple[str, ...] = get_args(WordSignal)
+ENGLISH_NAMES: tuple[str, ...] = get_args(EnglishWordSignal)
 _FILES = {
     "adult_ja": "adult_keywords_ja.txt",
     "discrimination_ja": "discrimination_keywords_ja.txt",
