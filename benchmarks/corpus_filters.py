@@ -116,7 +116,7 @@ def main() -> None:
                 name=f"{NAME}: {kind}",
                 ours=megabytes / ours.cpu,
                 peer=megabytes / peer.cpu,
-                unit="MB/s",
+                unit="MB/CPU s",
                 goal=goal,
                 equal_results=ours.result == peer.result,
                 details={
