@@ -15,7 +15,8 @@ similarity of at least 0.8 is found if not both are kept; that is the recall bes
 Precision: of a sample of what is dropped, the share with an exact similarity of at least 0.5 to any
 other document.
 
-Needs the peers' environments (see requirements/corpus_dedup.txt) and TSUMUGU_DATA.
+The peers cannot share an environment (both bring their own fastText): each gets one of its own in
+`.venv-bench/`, from `requirements/corpus_dedup-PEER.txt`. Needs TSUMUGU_DATA.
 """
 
 import argparse
@@ -42,7 +43,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--peers", type=Path, help="folder with the environments datatrove/ and hojichar/")
     parser.add_argument("--documents", type=int, default=16_500, help="how many of benchmark-mix")
     parser.add_argument("--runs", type=int, default=3)
     # How this file calls itself, in the environment of a contestant.
@@ -52,8 +52,6 @@ def main() -> None:
     if options.contestant:
         print(json.dumps(_compete(options.contestant, options.work)))
         return
-    if options.peers is None:
-        parser.error("--peers is missing; benchmarks/requirements/corpus_dedup.txt says what it holds")
 
     from harness import Row, print_table, write_result
 
@@ -62,7 +60,7 @@ def main() -> None:
         pairs, texts = _prepare(work, options.documents)
         megabytes = sum(len(text.encode()) for text in texts.values()) / 1e6
         pythons = {"tsumugu": Path(sys.executable)}
-        pythons |= {peer: options.peers / peer / "bin" / "python" for peer in GOALS}
+        pythons |= {peer: _environment(peer) for peer in GOALS}
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in pythons}
         for _ in range(options.runs):
             for contestant, python in pythons.items():
@@ -79,7 +77,7 @@ def main() -> None:
             name=f"MinHash, against {peer}",
             ours=round(speed["tsumugu"], 2),
             peer=round(speed[peer], 2),
-            unit="MB/s",
+            unit="MB/CPU s",
             goal=goal,
             # The same work if the same pairs are found; hash functions differ, so chance does too.
             equal_results=abs(quality["tsumugu"]["recall"] - quality[peer]["recall"]) < 0.03,
@@ -97,6 +95,21 @@ def main() -> None:
     ]
     print_table(rows)
     write_result("corpus_dedup", rows)
+
+
+def _environment(peer: str) -> Path:
+    """The Python of a peer's own environment, made on first use."""
+    from harness import ROOT
+
+    folder = ROOT / ".venv-bench" / f"corpus_dedup-{peer}"
+    python, installed = folder / "bin" / "python", folder / ".installed"
+    if not installed.exists():
+        print(f"Installing {peer} into {folder} ...", flush=True)
+        requirements = ROOT / "benchmarks" / "requirements" / f"corpus_dedup-{peer}.txt"
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        subprocess.run([str(python), "-m", "pip", "-q", "install", "-r", str(requirements)], check=True)
+        installed.touch()
+    return python
 
 
 def _prepare(work: Path, documents: int) -> tuple[list[tuple[str, str]], dict[str, str]]:
