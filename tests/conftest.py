@@ -210,7 +210,7 @@ def write_recipe(tmp_path: Path, pages: Path) -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """A real Ray cluster of this machine: two nodes with one CPU each. The tests' process is in it."""
-    ray = pytest.importorskip("ray", reason="Ray is not installed (pip install 'tsumugu[ray]')")
+    import ray
     from ray.cluster_utils import Cluster
 
     # Not below pytest's folders: names of sockets may have only 107 bytes.

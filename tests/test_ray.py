@@ -1,6 +1,5 @@
 """The corpus on Ray: the bytes of local processes, whatever the number of workers and whoever dies."""
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -15,10 +14,6 @@ from tsumugu.engine import Engine, Resources
 from tsumugu.files import read_json
 from tsumugu.pipeline import run_stages
 from tsumugu.recipe import Recipe
-
-needs_ray = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason="Ray is not installed (pip install 'tsumugu[ray]')"
-)
 
 
 def corpus_files(recipe: Recipe, folder: Path, *, workers: int, engine: Engine) -> dict[str, str]:
@@ -87,7 +82,6 @@ def test_a_ray_cluster_leaves_the_same_bytes_although_a_worker_is_killed(
     assert found == undisturbed
 
 
-@needs_ray
 def test_the_command_without_a_cluster_starts_ray_on_this_machine(
     recipe_path: Path, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
@@ -105,7 +99,6 @@ def test_the_command_without_a_cluster_starts_ray_on_this_machine(
     assert {name: entry["sha256"] for name, entry in files.items()} == undisturbed
 
 
-@needs_ray
 def test_a_cluster_that_does_not_answer_is_an_error_and_not_another_engine(
     recipe_path: Path, tmp_path: Path
 ) -> None:

@@ -1,7 +1,6 @@
 """From pieces to documents: text, address, metadata and signals, for every kind of input."""
 
 import gzip
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -143,7 +142,6 @@ def test_only_pages_that_can_be_japanese_reach_the_quality_tier_and_none_is_lost
     assert fallbacks == [0, 0, 0, 1, 0]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("trafilatura") is None, reason="the extra is not installed")
 def test_trafilatura_gives_the_same_documents_every_time(tmp_path: Path) -> None:
     for number in range(5):
         (tmp_path / f"{number}.html").write_text(html_page(japanese_text(number)), encoding="utf-8")

@@ -17,9 +17,6 @@ from tsumugu.corpus.config import ExtractionConfig
 from tsumugu.corpus.quality_tier import NoAnswer, QualityTier
 from tsumugu.errors import TsumuguError
 
-needs_trafilatura = pytest.mark.skipif(
-    importlib.util.find_spec("trafilatura") is None, reason="the extra `trafilatura` is not installed"
-)
 PAGE = html_page(japanese_text(3), title="旅の記録")
 
 FAKE = """
@@ -64,7 +61,6 @@ def process_of(text: str | NoAnswer) -> str:
     return text.split(" ")[0]
 
 
-@needs_trafilatura
 def test_the_text_stays_and_the_navigation_goes() -> None:
     with QualityTier(ExtractionConfig(extractor="trafilatura")) as tier:
         text = tier.main_text(PAGE)
@@ -73,7 +69,6 @@ def test_the_text_stays_and_the_navigation_goes() -> None:
     assert "ホーム" not in text
 
 
-@needs_trafilatura
 @pytest.mark.parametrize(
     "page", ["", "<", "\0", "<p>", "<?xml version='1.0' encoding='EUC-JP'?><html><p>猫</p>"]
 )
