@@ -2,15 +2,12 @@
 
 from pathlib import Path
 
-import pytest
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from conftest import japanese_text
-from tsumugu.errors import TsumuguError
-from tsumugu.tokenizer.config import SPECIAL_TOKENS, TokenizerConfig
+from tsumugu.tokenizer.config import SPECIAL_TOKENS
 from tsumugu.tokenizer.export import FAST, differing_documents, load_sentencepiece
-from tsumugu.tokenizer.training import train_sentencepiece
 
 HOSTILE = [
     "",
@@ -61,14 +58,3 @@ def test_a_twin_that_differs_is_noticed(finished_run: Path, tmp_path: Path) -> N
     twin.normalizer = None
     twin.save(str(tmp_path / FAST))
     assert differing_documents(tmp_path, ["空白 がある", "ない"]) == [0]
-
-
-def test_training_is_reproducible() -> None:
-    documents = [japanese_text(number) for number in range(40)]
-    config = TokenizerConfig(vocab_size=460)
-    assert train_sentencepiece(documents, config, seed=3) == train_sentencepiece(documents, config, seed=3)
-
-
-def test_a_vocabulary_that_the_text_cannot_fill_is_explained() -> None:
-    with pytest.raises(TsumuguError, match="Choose another tokenizer.vocab_size"):
-        train_sentencepiece(["短い文章。"], TokenizerConfig(vocab_size=4000), seed=0)

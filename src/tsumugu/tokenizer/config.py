@@ -24,7 +24,10 @@ class TokenizerConfig(Section):
     """Share of the characters of the text that get a piece of their own (SentencePiece's default
     for Japanese); the others are spelled in bytes."""
     training_characters: Annotated[int, Field(ge=1000)] = 20_000_000
-    """Documents are drawn in random order until they hold this many characters."""
+    """About so many characters of training documents are drawn at random; all, if there are fewer."""
+    source_weights: dict[str, Annotated[float, Field(gt=0)]] | None = None
+    """How much of that each source gives, relative to the others, while its text lasts; sources that
+    are not named give nothing. By default all give in proportion to their text."""
     max_piece_characters: Annotated[int, Field(ge=1, le=64)] = 16
     threads: Annotated[int, Field(ge=1, le=1024)] = 2
     """Part of the recipe because sums over threads decide the last bits of the scores: the same

@@ -1,48 +1,67 @@
-"""Documents to a tokenizer: train on the training documents, export, check on the held-out ones."""
+"""Documents to a tokenizer: train on a sample, export, check on held-out documents."""
 
-from tsumugu.corpus.tables import read_documents
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
 from tsumugu.errors import TsumuguError
 from tsumugu.pipeline import Counts, StageContext
 from tsumugu.tokenizer.config import BYTE_PIECES, SPECIAL_TOKENS
 from tsumugu.tokenizer.export import differing_documents, load_sentencepiece, write_tokenizer
-from tsumugu.tokenizer.training import train_sentencepiece
-from tsumugu.tokens.split import is_validation
+from tsumugu.tokenizer.sampling import Split, Totals, count_text, draw_documents, plan_sample
+from tsumugu.tokenizer.training_process import train_in_process
+
+_CHECKED_CHARACTERS = 20_000_000
+"""Held-out text on which the twin is compared with SentencePiece; all of it, if there is less."""
 
 
 def run(context: StageContext) -> Counts:
     """Write the tokenizer; return figures about how it spells the held-out documents."""
-    recipe = context.recipe
-    training: list[str] = []
-    held_out: list[str] = []
-    for document in read_documents(context.inputs["corpus"]):
-        held = is_validation(document["id"], seed=recipe.seed, fraction=recipe.tokens.validation_fraction)
-        (held_out if held else training).append(document["text"])
-    if not training or not held_out:
-        raise TsumuguError(
-            f"tokens.validation_fraction = {recipe.tokens.validation_fraction} divides the corpus into "
-            f"{len(training)} training and {len(held_out)} validation documents; both are needed. "
-            f"Choose another fraction, or add documents."
-        )
+    recipe, config = context.recipe, context.recipe.tokenizer
+    split = Split(recipe.seed, recipe.tokens.validation_fraction)
+    documents = sorted((context.inputs["corpus"] / "documents").glob("*.parquet"))
+    totals = count_text(documents, split, work=context.work / "counts", resources=context.resources)
+    _refuse_empty_side(totals, split)
 
-    model = train_sentencepiece(training, recipe.tokenizer, seed=recipe.seed)
+    _refuse_unknown_sources(config.source_weights or {}, totals)
+    shares = plan_sample(
+        totals.training, characters=config.training_characters, weights=config.source_weights
+    )
+    model, seen = train_in_process(documents, shares, split, config, work=context.work / "training")
     write_tokenizer(context.folder, model, model_max_length=recipe.model.max_position_embeddings)
 
-    differing = differing_documents(context.folder, held_out)
+    held_out = plan_sample(totals.held_out, characters=_CHECKED_CHARACTERS)
+    texts = [document.text for document in draw_documents(documents, held_out, split, held_out=True)]
+    differing = differing_documents(context.folder, texts)
     if differing:
         raise TsumuguError(
             f"tokenizer: the fast tokenizer differs from SentencePiece on {len(differing)} of "
-            f"{len(held_out)} held-out documents, the first is number {differing[0]}. It must not be "
+            f"{len(texts)} held-out documents, the first is number {differing[0]}. It must not be "
             f"released; please report it with the recipe."
         )
-    return {
-        "training_documents": len(training),
-        "held_out_documents": len(held_out),
-        **_spelling(context, held_out),
-    }
+    return {"trained_on": seen, "held_out_documents": len(texts), **_spelling(context.folder, texts)}
 
 
-def _spelling(context: StageContext, texts: list[str]) -> Counts:
-    processor = load_sentencepiece(context.folder)
+def _refuse_empty_side(totals: Totals, split: Split) -> None:
+    training, held_out = (
+        sum(amount.documents for amount in side.values()) for side in (totals.training, totals.held_out)
+    )
+    if not training or not held_out:
+        raise TsumuguError(
+            f"tokens.validation_fraction = {split.fraction} divides the corpus into {training} training and "
+            f"{held_out} validation documents; both are needed. Choose another fraction, or add documents."
+        )
+
+
+def _refuse_unknown_sources(weights: Mapping[str, float], totals: Totals) -> None:
+    if unknown := sorted(set(weights) - set(totals.training)):
+        raise TsumuguError(
+            f"tokenizer.source_weights: the corpus has no training documents of {', '.join(unknown)}; its "
+            f"sources are {', '.join(sorted(totals.training))}"
+        )
+
+
+def _spelling(folder: Path, texts: Sequence[str]) -> Counts:
+    processor = load_sentencepiece(folder)
     encoded = [processor.encode(text) for text in texts]
     first_piece = len(SPECIAL_TOKENS) + 1 + BYTE_PIECES
     tokens = sum(map(len, encoded))

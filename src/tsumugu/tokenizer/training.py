@@ -11,33 +11,54 @@ different pieces. Sums of such multiples are exact in both, up to 2**18 nats.
 """
 
 import io
-import random
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
 import sentencepiece as spm
 from sentencepiece import sentencepiece_model_pb2
 
 from tsumugu.errors import TsumuguError
 from tsumugu.tokenizer.config import NEWLINE, REQUIRED_CHARACTERS, SPECIAL_TOKENS, TokenizerConfig
+from tsumugu.tokenizer.sampling import Document
 
 # SentencePiece leaves out longer sentences without a word (its limit is 4192 bytes).
 _LONGEST_LINE = 1000
 _SCORE_STEPS = 64
 
 
-def train_sentencepiece(documents: Sequence[str], config: TokenizerConfig, *, seed: int) -> bytes:
-    """Train on `documents`; return the model file's bytes.
+@dataclass
+class Seen:
+    """What went into the trainer."""
 
-    The bytes depend on the documents, the settings and the seed alone: text goes in through
-    memory, so no path of this machine is written into the model.
+    documents: Counter[str] = field(default_factory=Counter)
+    """By source."""
+    characters: Counter[str] = field(default_factory=Counter)
+    """By source, line breaks included."""
+    lines: int = 0
+    divided_lines: int = 0
+    """Lines of more than 1000 characters, which went in as several."""
+
+
+def train_sentencepiece(
+    documents: Iterable[Document], config: TokenizerConfig, *, log_level: int = 2
+) -> tuple[bytes, Seen]:
+    """Train on `documents`; return the model file's bytes and what was seen.
+
+    The bytes depend on the documents and the settings alone: text goes in through memory, so no path
+    of this machine is written into the model. Memory: SentencePiece holds all the text, and several
+    times its size while it counts substrings.
+
+    Args:
+        log_level: SentencePiece's: 0 tells of every step on standard error, 2 of errors only.
 
     Raises:
         TsumuguError: SentencePiece cannot make a vocabulary of this size from this text.
     """
-    written = io.BytesIO()
+    written, seen = io.BytesIO(), Seen()
     try:
         spm.SentencePieceTrainer.train(
-            sentence_iterator=_lines(documents, config.training_characters, seed),
+            sentence_iterator=_lines(documents, seen),
             model_writer=written,
             model_type="unigram",
             vocab_size=config.vocab_size,
@@ -59,14 +80,15 @@ def train_sentencepiece(documents: Sequence[str], config: TokenizerConfig, *, se
             control_symbols=list(SPECIAL_TOKENS[4:]),
             user_defined_symbols=[NEWLINE],
             required_chars=REQUIRED_CHARACTERS,
-            minloglevel=2,
+            minloglevel=log_level,
         )
     except RuntimeError as error:
         raise TsumuguError(
-            f"tokenizer: SentencePiece could not train a vocabulary of {config.vocab_size} pieces: {error}\n"
+            f"tokenizer: SentencePiece could not train a vocabulary of {config.vocab_size} pieces from "
+            f"{sum(seen.characters.values()):,} characters: {error}\n"
             f"Choose another tokenizer.vocab_size, or give it more text."
         ) from error
-    return _round_scores(written.getvalue())
+    return _round_scores(written.getvalue()), seen
 
 
 def _round_scores(model: bytes) -> bytes:
@@ -77,14 +99,12 @@ def _round_scores(model: bytes) -> bytes:
     return serialized
 
 
-def _lines(documents: Sequence[str], characters: int, seed: int) -> Iterator[str]:
-    """Lines of documents in random order, until they hold `characters`."""
-    order = list(range(len(documents)))
-    random.Random(seed).shuffle(order)
-    for index in order:
-        for line in documents[index].split(NEWLINE):
+def _lines(documents: Iterable[Document], seen: Seen) -> Iterator[str]:
+    for document in documents:
+        seen.documents[document.source] += 1
+        seen.characters[document.source] += len(document.text)
+        for line in document.text.split(NEWLINE):
+            seen.lines += 1
+            seen.divided_lines += len(line) > _LONGEST_LINE
             for start in range(0, len(line), _LONGEST_LINE):
                 yield line[start : start + _LONGEST_LINE]
-        characters -= len(documents[index])
-        if characters <= 0:
-            return
