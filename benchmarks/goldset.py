@@ -87,9 +87,7 @@ def read_gold(path: Path = GOLD) -> list[GoldPage]:
     """The marked pages, in the order of the file."""
     rows: list[dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))["pages"]
     return [
-        GoldPage(
-            row["path"], row["sha256"], row["lines"], tuple((first, last) for first, last in row["main"])
-        )
+        GoldPage(row["path"], row["sha256"], row["lines"], tuple((a, b) for a, b in row["main"]))
         for row in rows
     ]
 
@@ -99,6 +97,7 @@ def read_page(page: GoldPage, folder: Path = PAGES) -> tuple[str, str]:
 
     Raises:
         TsumuguError: the page is not there, or is not the one that was marked.
+        ValueError: it is, but `visible_lines` no longer gives the lines that were marked.
     """
     path = folder / page.path
     if not path.is_file():
@@ -112,7 +111,7 @@ def read_page(page: GoldPage, folder: Path = PAGES) -> tuple[str, str]:
     html = decode_page(raw)
     lines = visible_lines(html)
     if len(lines) != page.lines:
-        raise TsumuguError(f"{path} has {len(lines)} visible lines, but {page.lines} when it was marked.")
+        raise ValueError(f"{path} has {len(lines)} visible lines, but {page.lines} when it was marked")
     return html, "\n".join(line for first, last in page.main for line in lines[first - 1 : last])
 
 
@@ -152,25 +151,35 @@ class _Renderer(HTMLParser):
 
 
 def score(found: str, main: str) -> Score:
-    """Precision, recall and F1 of the shingles of `found` against those of `main`.
+    """How well `found` agrees with the marked text `main`.
 
-    The measure of Zyte's article-extraction-benchmark: multisets of four tokens in a row, where
-    letters and digits alone make tokens (so that bullets and bars of tables, which extractors write,
-    count for nobody). There a token is a word; here it is a character, since Japanese has no spaces.
-    A text of fewer than four tokens is one shingle.
+    The measure of article-extraction-benchmark (Zyte, `evaluate.py`): multisets of four tokens in a
+    row, where letters and digits alone make tokens, so that bullets and bars of tables, which
+    extractors write, count for nobody. There a token is a word; here it is a character, since
+    Japanese has no spaces. Where `main` has fewer than four, the shingles are as long as it is.
+
+    Raises:
+        ValueError: `main` has no letter.
     """
-    ours, theirs = _shingles(found), _shingles(main)
-    common = (ours & theirs).total()
-    precision = common / ours.total() if ours else float(not theirs)
-    recall = common / theirs.total() if theirs else 1.0
-    return Score(precision, recall, 2 * precision * recall / (precision + recall) if common else precision)
+    found_tokens, main_tokens = _tokens(found), _tokens(main)
+    if not main_tokens:
+        raise ValueError("a page without main text has no F1")
+    size = min(_SHINGLE, len(main_tokens))
+    ours, marked = _shingles(found_tokens, size), _shingles(main_tokens, size)
+    common = (ours & marked).total()
+    return Score(
+        precision=common / max(1, ours.total()),
+        recall=common / marked.total(),
+        f1=2 * common / (ours.total() + marked.total()),
+    )
 
 
-def _shingles(text: str) -> Counter[str]:
-    tokens = "".join(_WORD_CHARACTER.findall(text))
-    if not tokens:
-        return Counter()
-    return Counter(tokens[i : i + _SHINGLE] for i in range(max(1, len(tokens) - _SHINGLE + 1)))
+def _tokens(text: str) -> str:
+    return "".join(_WORD_CHARACTER.findall(text))
+
+
+def _shingles(tokens: str, size: int) -> Counter[str]:
+    return Counter(tokens[start : start + size] for start in range(len(tokens) - size + 1))
 
 
 def choose_pages(folder: Path, wanted: Mapping[str, int] = PAGES_PER_PACKAGE) -> list[str]:
