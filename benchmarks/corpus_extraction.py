@@ -57,10 +57,10 @@ def _visible_text(html: str) -> str:
 def means(scores: list[Score]) -> dict[str, float]:
     """Over pages: mean precision, recall and F1, and the median of F1."""
     return {
-        "precision": round(mean(one.precision for one in scores), 4),
-        "recall": round(mean(one.recall for one in scores), 4),
-        "f1": round(mean(one.f1 for one in scores), 4),
-        "median_f1": round(median(one.f1 for one in scores), 4),
+        "precision": round(mean(one.precision for one in scores), 3),
+        "recall": round(mean(one.recall for one in scores), 3),
+        "f1": round(mean(one.f1 for one in scores), 3),
+        "median_f1": round(median(one.f1 for one in scores), 3),
     }
 
 
