@@ -1,4 +1,4 @@
-"""Quality of main-text extraction: both tiers on thirty pages whose main text was marked by hand.
+"""Quality of main-text extraction: both tiers on thirty pages whose main text is marked.
 
 Beside them stands "all visible text", which finds everything and leaves nothing out: what an
 extractor is worth is the difference. Figures are means over pages, each page counting the same.

@@ -1,4 +1,4 @@
-"""The gold set of main-text extraction: which lines of a page are its main text, marked by hand.
+"""The gold set of main-text extraction: which lines of a page are its main text.
 
 `gold/extraction.yaml` names pages of the demo (`make data/demo/pages`) with the checksum of their
 bytes and the marked ranges of lines; their text has licences of its own and is not part of this
@@ -42,7 +42,7 @@ PAGES_PER_PACKAGE = {
     "lilypond-doc-html-ja": 3,
     "maint-guide-ja": 2,
 }
-"""Thirty pages of every package that has any of a size that a person can mark. (debian-edu-doc-ja is
+"""Thirty pages of every package that has any of a size that can be marked with care. (debian-edu-doc-ja is
 one manual on one page, of 1,500 lines.) More pages where there are many or much navigation."""
 _SEED = 0
 _LEAST_KANA = 0.1

@@ -24,6 +24,21 @@ def test_a_truncated_page_gives_what_it_has() -> None:
     assert japanese_text(3).split("\n")[0] in text
 
 
+def test_an_empty_anchor_of_xhtml_does_not_make_the_rest_of_the_page_a_link() -> None:
+    steps = [f"手順{number}では設定を確かめてから次へ進みます。" for number in range(6)]
+    sections = "".join(
+        f'<div><h3><a class="t" id="s{number}" />題</h3><div><ul><li><p>{step}</p></li></ul></div></div>'
+        for number, step in enumerate(steps)
+    )
+    text = extract_text(f"<html><body><div>{sections}</div></body></html>")
+    assert [step for step in steps if step not in text] == []
+
+
+def test_the_text_of_a_link_to_an_address_that_ends_in_a_slash_stays() -> None:
+    line = "この章の本文です。<a href=http://example.jp/>港町の図書館</a>をご覧ください。"
+    assert "港町の図書館をご覧ください。" in extract_text(f"<body><p>{line * 3}</p></body>")
+
+
 @pytest.mark.parametrize("tag", ["div", "span", "blockquote", "x-custom"])
 def test_a_page_nested_without_end_is_refused_at_once(tag: str) -> None:
     with pytest.raises(TooDeep, match="nested"):
@@ -62,7 +77,9 @@ def test_formatting_that_is_left_open_over_many_blocks_is_refused() -> None:
 
 def test_hostile_tags_take_linear_time() -> None:
     began = time.perf_counter()
-    for page in ("<!--" * 200_000, "<link rel=canonical " * 50_000, "<script>" * 100_000, "<" * 1_000_000):
+    anchors = ("<a x='' " * 100_000, "<a" + " x=''" * 200_000, "<a" + " " * 1_000_000)
+    tags = ("<!--" * 200_000, "<link rel=canonical " * 50_000, "<script>" * 100_000, "<" * 1_000_000)
+    for page in (*anchors, *tags):
         canonical_address(head_tags(page))
         with contextlib.suppress(TooDeep):
             extract_text(page)

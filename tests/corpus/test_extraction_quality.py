@@ -15,7 +15,7 @@ from tsumugu.errors import TsumuguError
 # Mean F1 over the thirty pages. The measured figures stand in benchmarks/results/corpus_extraction.json
 # and docs/corpus.md, and a test holds all three together: whoever lowers a floor must measure, and say so.
 FLOORS = {
-    "resiliparse": 0.790,  # measured: 0.793
+    "resiliparse": 0.804,  # measured: 0.808
     "trafilatura": 0.795,  # measured: 0.798
 }
 MOST_BELOW = 0.005

@@ -1,9 +1,9 @@
 """HTML to its main text: the fast tier.
 
 Resiliparse builds the tree and finds the main content (navigation, headers and footers go) at tens
-of megabytes a second. Two things are ours: a limit on nesting, since the time of tree algorithms
+of megabytes a second. Three things are ours: a limit on nesting, since the time of tree algorithms
 grows with its square and a hostile page of 200,000 nested elements would hold a worker for an
-hour, and the page's own idea of its address.
+hour; XHTML's empty anchors; and the page's own idea of its address.
 """
 
 import re
@@ -32,6 +32,9 @@ _UNNESTED = frozenset(
 _FORMATTING = frozenset(
     ["a", "b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"]
 )
+# `<a id="x"/>`: XHTML for a place to jump to, HTML for a link that stays open, so that the rest of
+# the page looks like one link, and links are navigation. Never one with `href`.
+_EMPTY_ANCHOR = re.compile(r"""<a(?:\s+(?!href)[\w:-]+=(?:"[^"<>]*"|'[^'<>]*'))+\s*/>""", re.I)
 _VERBATIM = {name: re.compile(f"</{name}", re.I) for name in ("script", "style", "textarea", "title")}
 _COMMENT_END = re.compile("-->")
 
@@ -47,7 +50,9 @@ def extract_text(html: str) -> str:
         TooDeep: elements are nested more than `DEEPEST_NESTING` deep.
     """
     refuse_bombs(html)
-    text: str = extract_plain_text(html, main_content=True, alt_texts=False, preserve_formatting=True)
+    text: str = extract_plain_text(
+        _EMPTY_ANCHOR.sub("", html), main_content=True, alt_texts=False, preserve_formatting=True
+    )
     return text
 
 
