@@ -41,7 +41,7 @@ def main(seconds: float, megabytes: int) -> None:
         html = requests.read(REQUEST.unpack(header)[0]).decode()
         signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
-            text = extract(html, fast=True, include_comments=False, deduplicate=False) or ""
+            text = extract(html, include_comments=False, deduplicate=False) or ""
             status = 0
         except Exception as error:  # noqa: BLE001 (the parent reports it)
             status, text = 1, f"{type(error).__name__}: {error}"[:300]
