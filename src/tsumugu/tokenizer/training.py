@@ -14,6 +14,7 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import sentencepiece as spm
 from sentencepiece import sentencepiece_model_pb2
@@ -58,28 +59,9 @@ def train_sentencepiece(
     written, seen = io.BytesIO(), Seen()
     try:
         spm.SentencePieceTrainer.train(
-            sentence_iterator=_lines(documents, seen),
+            sentence_iterator=training_lines(documents, seen),
             model_writer=written,
-            model_type="unigram",
-            vocab_size=config.vocab_size,
-            character_coverage=config.character_coverage,
-            max_sentencepiece_length=config.max_piece_characters,
-            num_threads=config.threads,
-            byte_fallback=True,
-            normalization_rule_name="identity",
-            add_dummy_prefix=False,
-            remove_extra_whitespaces=False,
-            split_by_unicode_script=False,
-            split_by_whitespace=False,
-            split_by_number=False,
-            allow_whitespace_only_pieces=True,
-            unk_id=0,
-            bos_id=1,
-            eos_id=2,
-            pad_id=3,
-            control_symbols=list(SPECIAL_TOKENS[4:]),
-            user_defined_symbols=[NEWLINE],
-            required_chars=REQUIRED_CHARACTERS,
+            **trainer_options(config),
             minloglevel=log_level,
         )
     except RuntimeError as error:
@@ -91,6 +73,32 @@ def train_sentencepiece(
     return _round_scores(written.getvalue()), seen
 
 
+def trainer_options(config: TokenizerConfig) -> dict[str, Any]:
+    """SentencePiece's own names for the settings: everything but text, model and log."""
+    return {
+        "model_type": "unigram",
+        "vocab_size": config.vocab_size,
+        "character_coverage": config.character_coverage,
+        "max_sentencepiece_length": config.max_piece_characters,
+        "num_threads": config.threads,
+        "byte_fallback": True,
+        "normalization_rule_name": "identity",
+        "add_dummy_prefix": False,
+        "remove_extra_whitespaces": False,
+        "split_by_unicode_script": False,
+        "split_by_whitespace": False,
+        "split_by_number": False,
+        "allow_whitespace_only_pieces": True,
+        "unk_id": 0,
+        "bos_id": 1,
+        "eos_id": 2,
+        "pad_id": 3,
+        "control_symbols": list(SPECIAL_TOKENS[4:]),
+        "user_defined_symbols": [NEWLINE],
+        "required_chars": REQUIRED_CHARACTERS,
+    }
+
+
 def _round_scores(model: bytes) -> bytes:
     parsed = sentencepiece_model_pb2.ModelProto.FromString(model)
     for piece in parsed.pieces:
@@ -99,7 +107,8 @@ def _round_scores(model: bytes) -> bytes:
     return serialized
 
 
-def _lines(documents: Iterable[Document], seen: Seen) -> Iterator[str]:
+def training_lines(documents: Iterable[Document], seen: Seen) -> Iterator[str]:
+    """The lines of `documents` as the trainer gets them, counted in `seen` on the way."""
     for document in documents:
         seen.documents[document.source] += 1
         seen.characters[document.source] += len(document.text)
