@@ -62,6 +62,36 @@ class ExtractionConfig(Section):
     """It cannot allocate more address space than this, and is replaced when it holds half of it."""
 
 
+class FastTextModel(Section):
+    """A fastText classifier of your own, such as Swallow's of educational value."""
+
+    path: Annotated[str, Field(min_length=1)]
+    """A `.bin` or `.ftz` file of a supervised model. Every worker holds a copy in memory."""
+    label: str | None = None
+    """The label whose probability is `quality_score`, such as `__label__pos`. Without it the labels
+    are numbers (`__label__0`, `__label__1`, ...), and the score is their mean by probability."""
+
+
+class KenLMModel(Section):
+    """A KenLM language model of your own (extra `kenlm`), such as CC-Net's of Wikipedia."""
+
+    path: Annotated[str, Field(min_length=1)]
+    """An ARPA or binary file; workers share the memory of a binary one (KenLM's `build_binary`)."""
+    sentencepiece: str | None = None
+    """The SentencePiece model that cut the text the model was trained on; characters without it."""
+    normalization: Literal["cc_net"] | None = None
+    """What was done to that text before: `cc_net` for the models published with CC-Net."""
+
+
+class QualityConfig(Section):
+    """Models that say how good a document is, as signals for rules."""
+
+    fasttext: FastTextModel | None = None
+    """Gives `quality_score`."""
+    kenlm: KenLMModel | None = None
+    """Gives `quality_perplexity`."""
+
+
 class RepeatedLines(Section):
     """Lines or paragraphs that many documents share: navigation, notices, sidebars.
 
@@ -164,6 +194,7 @@ class CorpusConfig(Section):
     """Rules beside the profile's; one with the same reason takes the place of the profile's."""
     without: tuple[str, ...] = ()
     """Reasons whose rules are left out of the profile."""
+    quality: QualityConfig = QualityConfig()
     dedup: DedupConfig = DedupConfig()
     decontamination: DecontaminationConfig = DecontaminationConfig()
 
@@ -196,14 +227,22 @@ class CorpusConfig(Section):
                     f"the rule {rule.reason!r} asks for {rule.signal}, which only the transform "
                     f"{' or '.join(transforms)} counts, and that does not run"
                 )
+            kind = {"quality_score": "fasttext", "quality_perplexity": "kenlm"}.get(rule.signal)
+            if kind and getattr(self.quality, kind) is None:
+                raise ValueError(
+                    f"the rule {rule.reason!r} asks for {rule.signal}; name its model in quality.{kind}"
+                )
         return self
 
     @property
     def other_files(self) -> tuple[str, ...]:
-        """Files beside the inputs on which the result depends: evaluation sets, a HojiChar profile."""
-        place = (self.hojichar or "").partition(":")[0]
-        profile = (place,) if place.endswith(".py") else ()
-        return (*(one.path for one in self.decontamination.evaluation), *profile)
+        """Files beside the inputs on which the result depends."""
+        evaluation = [one.path for one in self.decontamination.evaluation]
+        profile = (self.hojichar or "").partition(":")[0]
+        profiles = [profile] if profile.endswith(".py") else []
+        fasttext, kenlm = self.quality.fasttext, self.quality.kenlm
+        models = [fasttext and fasttext.path, kenlm and kenlm.path, kenlm and kenlm.sentencepiece]
+        return (*evaluation, *profiles, *(path for path in models if path))
 
     @property
     def effective_rules(self) -> tuple[Rule, ...]:

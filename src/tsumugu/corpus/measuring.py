@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from tsumugu.corpus import dedup, signals, transforms
+from tsumugu.corpus import dedup, quality_models, signals, transforms
 from tsumugu.corpus.composing import load_compose, run_compose, seed_compose
 from tsumugu.corpus.config import SIGNALS, CorpusConfig
 from tsumugu.corpus.extracting import READING_SIGNALS, Extracted, extract_pieces
 from tsumugu.corpus.inputs import InputFile, Piece
 from tsumugu.corpus.reading import Failure, Skipped
 from tsumugu.corpus.rules import PASSED, apply_rules
+from tsumugu.corpus.signals import morphology
 from tsumugu.corpus.tables import QUARANTINE, measured_schema, table_writer
 from tsumugu.files import write_json
 
@@ -42,6 +43,17 @@ class MeasureTask:
 class _Batch:
     documents: list[Extracted] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+
+
+def check_extras(config: CorpusConfig) -> None:
+    """Find out before any work is done that everything the rules ask for can be measured.
+
+    Raises:
+        TsumuguError: an extra is not installed, or a model cannot be used.
+    """
+    if not config.measured_signals.isdisjoint(morphology.NAMES):
+        morphology.load_tagger()
+    quality_models.check(config.quality)
 
 
 def measure_shard(task: MeasureTask) -> None:
@@ -105,6 +117,7 @@ def _measured_columns(documents: list[Extracted], config: CorpusConfig, compose:
         # Signals that nobody measures have no value.
         **{name: np.full(len(texts), np.nan) for name in SIGNALS},
         **signals.measure(signals.make_batch(texts), config.measured_signals),
+        **quality_models.measure(texts, config.quality),
         **counters,
         **dict(zip(READING_SIGNALS, known.reshape(-1, len(READING_SIGNALS)).T, strict=True)),
     }

@@ -84,6 +84,15 @@ EnglishWordSignal = Literal["adult_en",]
 BulletinSignal = Literal["bbs",]
 CompressionSignal = Literal["compression_ratio",]
 LanguageSignal = Literal["japanese_probability",]
+MorphologySignal = Literal[
+    "words",
+    "mean_word_length",
+    "noun_share",
+    "content_word_share",
+    "function_word_share",
+    "unknown_word_share",
+    "repeated_word_7gram_share",
+]
 MeasuredName = Literal[
     CharacterSignal,
     LineSignal,
@@ -95,6 +104,7 @@ MeasuredName = Literal[
     BulletinSignal,
     CompressionSignal,
     LanguageSignal,
+    MorphologySignal,
 ]
 """Measured on texts by the modules of `signals`, which define them."""
 
@@ -103,8 +113,15 @@ ExtractionSignal = Literal["extraction_fallback"]
 ReadingSignalName = Literal[ProvenanceSignal, ExtractionSignal]
 """Known about a page before its text is looked at: provenance.py and extracting.py."""
 
-SignalName = Literal[MeasuredName, CounterName, ReadingSignalName]
+QualitySignal = Literal["quality_score", "quality_perplexity"]
+"""What models of the user's say: quality_models.py."""
+
+SignalName = Literal[MeasuredName, CounterName, ReadingSignalName, QualitySignal]
 
 SIGNALS: tuple[SignalName, ...] = get_args(SignalName)
-ON_DEMAND: tuple[MeasuredName, ...] = ("compression_ratio", "japanese_probability")
+ON_DEMAND: tuple[MeasuredName, ...] = (
+    *get_args(CompressionSignal),
+    *get_args(LanguageSignal),
+    *get_args(MorphologySignal),
+)
 """Slow ones (a few megabytes a second), measured only when a rule asks for them."""

@@ -19,7 +19,7 @@ from tsumugu.corpus import dedup
 from tsumugu.corpus.composing import add_statistics
 from tsumugu.corpus.examples import duplicate_clusters, near_thresholds
 from tsumugu.corpus.inputs import find_files, plan_shards
-from tsumugu.corpus.measuring import MeasureTask, measure_shard
+from tsumugu.corpus.measuring import MeasureTask, check_extras, measure_shard
 from tsumugu.corpus.samples import examples_by_reason
 from tsumugu.corpus.tables import shard_name
 from tsumugu.corpus.writing import QUARANTINED, WriteTask, write_shard
@@ -34,6 +34,7 @@ CONTAMINATION = "contamination.json"
 def run(context: StageContext) -> Counts:
     """Fill `documents/`, `decisions/`, `quarantine/` and the examples; return the funnel."""
     config, folder, work = context.recipe.corpus, context.folder, context.work
+    check_extras(config)
     shards = plan_shards(find_files(config.inputs), shard_bytes=config.shard_bytes)
     tasks = [
         MeasureTask(

@@ -13,6 +13,7 @@ from tsumugu.corpus.signals import (
     compression,
     language,
     lines,
+    morphology,
     ngrams,
     sentences,
     words,
@@ -41,6 +42,7 @@ GROUPS = (
     Group(bulletins.NAMES, bulletins.measure),
     Group(compression.NAMES, compression.measure),
     Group(language.NAMES, language.measure),
+    Group(morphology.NAMES, morphology.measure),
 )
 
 

@@ -10,11 +10,11 @@ from typing import Any, get_args
 
 import numpy as np
 
+from tsumugu.corpus.fasttext_models import label_probabilities
 from tsumugu.corpus.signal_names import LanguageSignal
 from tsumugu.corpus.signals.batch import Batch, Column
 
 NAMES: tuple[str, ...] = get_args(LanguageSignal)
-_LANGUAGES = 176
 
 
 def measure(batch: Batch) -> dict[str, Column]:
@@ -23,14 +23,8 @@ def measure(batch: Batch) -> dict[str, Column]:
 
 
 def _probability(text: str) -> float:
-    line = text.replace("\n", " ")
-    if not line.strip():
-        return float("nan")
-    labels, probabilities = _model().predict(line, k=_LANGUAGES)
-    for label, probability in zip(labels, probabilities, strict=True):
-        if label == "__label__ja":
-            return min(1.0, float(probability))
-    return 0.0
+    found = label_probabilities(_model(), text)
+    return found.get("__label__ja", 0.0) if found else float("nan")
 
 
 @cache
