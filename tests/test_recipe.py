@@ -75,6 +75,8 @@ def test_all_mistakes_are_told_at_once_with_file_key_found_and_allowed(recipe_pa
         ("corpus.rules.0.reason=contained", "itself gives"),
         ("corpus.rules.1.reason=too_short", "same reason"),
         ("corpus.rules.0.signal=boilerplate_lines", "only the transform boilerplate_lines counts"),
+        ("corpus.rules.0.signal=quality_score", "name its model in quality.fasttext"),
+        ("corpus.rules.0.signal=quality_perplexity", "name its model in quality.kenlm"),
         ("corpus.without=[lists]", "has no rule 'lists'"),
         ("corpus.rules.9.reason=x", "list of 3"),
         ("pretrain.steps.x=1", "not a section"),

@@ -5,16 +5,27 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from quality_files import ARPA, write_classifier
+from tsumugu.corpus import quality_models
 
 from conftest import html_page, japanese_text
-from tsumugu.corpus.config import SIGNALS, DecontaminationConfig, EvaluationSet, Rule
+from tsumugu.corpus.config import (
+    SIGNALS,
+    DecontaminationConfig,
+    EvaluationSet,
+    FastTextModel,
+    KenLMModel,
+    QualityConfig,
+    Rule,
+)
 from tsumugu.corpus.inputs import find_files, plan_shards
 from tsumugu.corpus.measuring import MeasureTask, measure_shard
 from tsumugu.corpus.profile import ProfileName, load_profile
+from tsumugu.corpus.signals import make_batch, morphology
 from tsumugu.engine import Resources
 from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json
-from tsumugu.pipeline import run_stages
+from tsumugu.pipeline import STAGES, run_stages
 from tsumugu.recipe import Recipe
 
 BROKEN_PAGES = {
@@ -165,6 +176,50 @@ def test_a_hojichar_profile_of_one_s_own_decides_too(recipe: Recipe, pages: Path
     profile.write_text(profile.read_text().replace("60", "61"))
     again = corpus(change(recipe, hojichar=str(profile)), tmp_path / "run", pages)
     assert read_json(again / "manifest.json")["fingerprint"] != before
+
+
+def test_words_and_models_are_measured_where_they_are_asked_for(recipe: Recipe, tmp_path: Path) -> None:
+    pytest.importorskip("fugashi", reason="the extra `morphology` is not installed")
+    pytest.importorskip("kenlm", reason="the extra `kenlm` is not installed")
+    (tmp_path / "pages").mkdir()
+    for seed in range(4):
+        (tmp_path / "pages" / f"{seed}.html").write_text(html_page(japanese_text(seed)), encoding="utf-8")
+    write_classifier(tmp_path / "model.bin", {"__label__hq": (3.0, 0.0), "__label__lq": (-1.0, 2.0)})
+    (tmp_path / "cat.arpa").write_text(ARPA, encoding="utf-8")
+    quality = QualityConfig(
+        fasttext=FastTextModel(path=str(tmp_path / "model.bin"), label="__label__hq"),
+        kenlm=KenLMModel(path=str(tmp_path / "cat.arpa")),
+    )
+    asked = Rule(reason="lists", signal="function_word_share", at_least=0.1)
+    changed = change(recipe, quality=quality, rules=(asked,), shard_bytes=1)
+    folder = corpus(changed, tmp_path / "run", tmp_path / "pages", workers=2)
+    texts = pq.read_table(folder / "documents", columns=["text"])["text"].to_pylist()
+    assert len(texts) == 4
+    decisions = pq.read_table(folder / "decisions")
+    expected = quality_models.measure(texts, quality) | morphology.measure(make_batch(texts))
+    for name, column in expected.items():
+        assert decisions[name].to_pylist() == column.tolist()
+
+
+@pytest.mark.parametrize("name", ["model.bin", "cat.arpa", "pieces.model"])
+def test_models_are_inputs_of_the_stage(name: str, recipe: Recipe, tmp_path: Path) -> None:
+    quality = QualityConfig(
+        fasttext=FastTextModel(path=str(tmp_path / "model.bin")),
+        kenlm=KenLMModel(path=str(tmp_path / "cat.arpa"), sentencepiece=str(tmp_path / "pieces.model")),
+    )
+    [stage] = [stage for stage in STAGES if stage.name == "corpus"]
+    before = stage.settings(change(recipe, quality=quality))
+    (tmp_path / name).write_bytes(b"another model")
+    assert stage.settings(change(recipe, quality=quality)) != before
+
+
+def test_a_model_that_cannot_be_used_ends_the_stage_before_it_begins(
+    recipe: Recipe, pages: Path, tmp_path: Path
+) -> None:
+    absent = QualityConfig(fasttext=FastTextModel(path=str(tmp_path / "absent.bin"), label="__label__hq"))
+    with pytest.raises(TsumuguError, match="absent.bin cannot be used"):
+        corpus(change(recipe, quality=absent), tmp_path / "run", pages)
+    assert not (tmp_path / "run" / "corpus.work" / "measured").exists()
 
 
 @pytest.mark.parametrize("profile", ["web-ja", "hojichar", "llm-jp-v1", "swallow-v1"])

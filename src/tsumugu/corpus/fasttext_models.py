@@ -37,11 +37,11 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 
 def label_probabilities(model: Any, text: str) -> dict[str, float]:
-    """The probability of every label for the whole text, read as one line; empty for a blank text."""
-    line = text.replace("\n", " ")
-    if not line.strip():
-        return {}
-    labels, probabilities = model.predict(line, k=-1)
+    """The probability of every label for the whole text, read as one line.
+
+    No label at all, if the model knows nothing of what is in the text.
+    """
+    labels, probabilities = model.predict(text.replace("\n", " "), k=-1)
     # The library's sums of float32 may pass 1.
     return {label: min(1.0, float(one)) for label, one in zip(labels, probabilities, strict=True)}
 

@@ -5,7 +5,8 @@
   probabilities, as in the Swallow corpus, version 2. It reads the whole text as one line.
 - quality_perplexity: of a KenLM model; kenlm_models.py defines it.
 
-No value for a blank text, and none without a model. A worker loads a model once.
+No value for a blank text, and none without a model; a score of 0 for a text of which the classifier
+knows no word. A worker loads a model once.
 """
 
 from collections.abc import Sequence
@@ -48,10 +49,10 @@ def measure(texts: Sequence[str], config: QualityConfig) -> dict[str, Column]:
 
 
 def _score(text: str, config: FastTextModel) -> float:
+    if not text.strip():
+        return float("nan")
     model, values = _fasttext(config)
     found = label_probabilities(model, text)
-    if not found:
-        return float("nan")
     return sum(value * found.get(label, 0.0) for label, value in values.items())
 
 

@@ -23,8 +23,9 @@ def measure(batch: Batch) -> dict[str, Column]:
 
 
 def _probability(text: str) -> float:
-    found = label_probabilities(_model(), text)
-    return found.get("__label__ja", 0.0) if found else float("nan")
+    if not text.strip():
+        return float("nan")
+    return label_probabilities(_model(), text).get("__label__ja", 0.0)
 
 
 @cache
