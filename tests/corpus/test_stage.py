@@ -6,9 +6,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from quality_files import ARPA, write_classifier
-from tsumugu.corpus import quality_models
 
 from conftest import html_page, japanese_text
+from tsumugu.corpus import quality_models
 from tsumugu.corpus.config import (
     SIGNALS,
     DecontaminationConfig,
