@@ -30,13 +30,14 @@ from tsumugu.errors import TsumuguError
 
 NAMES: tuple[str, ...] = get_args(MorphologySignal)
 
-_PIECE = re.compile(r"(?s).{1,9999}\n|.{1,10000}")
+_PIECE = re.compile(r"(?s).{1,10000}\Z|.{1,9999}\n|.{1,10000}")
 _NGRAM = 7
 _SYMBOL = "補助記号"
 _CONTENT = ("名詞", "動詞", "形容詞", "形状詞")
 _FUNCTION = ("助詞", "助動詞")
-# One line for every morpheme: part of speech, 1 if the dictionary does not have it, surface.
-_FORMAT = r"%f[0]\t%s\t%m\n"
+# One line for every morpheme: part of speech, surface, 1 if the dictionary does not have it. The surface
+# is not last, because fugashi strips what it returns, and an ideographic space is a surface.
+_FORMAT = r"%f[0]\t%m\t%s\n"
 
 
 def measure(batch: Batch) -> dict[str, Column]:
@@ -100,7 +101,7 @@ def _analyse(text: str) -> tuple[list[tuple[str, str]], list[str]]:
     # To MeCab a text ends at NUL.
     for piece in _PIECE.findall(text.replace("\0", " ")):
         for line in filter(None, load_tagger().parse(piece).split("\n")):
-            part, status, surface = line.split("\t")
+            part, surface, status = line.split("\t")
             kinds.append((part, status))
             surfaces.append(surface)
     return kinds, surfaces
