@@ -6,70 +6,14 @@ state is one integer, going on after a stop costs nothing, and the number of dev
 changes nothing about the order of the data.
 """
 
-import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
 from tsumugu.errors import TsumuguError
+from tsumugu.tokens.shards import TokenStream
 
 _ROUNDS = 4
-
-
-@dataclass(frozen=True)
-class TokenStream:
-    """All shards of one split, as one long sequence of tokens."""
-
-    shards: tuple[NDArray[np.unsignedinteger], ...]
-    offsets: tuple[NDArray[np.int64], ...]
-    """For each shard, where its documents begin and end: `int64 [documents + 1]`."""
-
-    @cached_property
-    def _starts(self) -> NDArray[np.int64]:
-        return np.concatenate([[0], np.cumsum([len(shard) for shard in self.shards])])
-
-    @property
-    def tokens(self) -> int:
-        """Tokens in all shards."""
-        return int(self._starts[-1])
-
-    @property
-    def documents(self) -> int:
-        """Documents in all shards."""
-        return sum(len(offsets) - 1 for offsets in self.offsets)
-
-    def read(self, start: int, length: int) -> NDArray[np.int64]:
-        """Tokens `start` to `start + length`, across shards: `int64 [length]`."""
-        parts = []
-        shard = int(np.searchsorted(self._starts, start, side="right")) - 1
-        while length > 0:
-            inside = start - int(self._starts[shard])
-            part = self.shards[shard][inside : inside + length]
-            parts.append(part.astype(np.int64))
-            start, length, shard = start + len(part), length - len(part), shard + 1
-        return np.concatenate(parts)
-
-    def each_document(self) -> Iterator[NDArray[np.int64]]:
-        """The tokens of every document, in order."""
-        for shard, offsets in zip(self.shards, self.offsets, strict=True):
-            for start, end in itertools.pairwise(offsets):
-                yield shard[start:end].astype(np.int64)
-
-
-def open_tokens(folder: Path) -> TokenStream:
-    """Map the shards of a split (`tokens/train` or `tokens/validation`) into memory."""
-    paths = sorted(folder.glob("*.npy"))
-    if not paths:
-        raise TsumuguError(f"{folder}: no token shards; the split is empty")
-    return TokenStream(
-        shards=tuple(np.load(path, mmap_mode="r") for path in paths),
-        offsets=tuple(np.load(folder / "offsets" / path.name) for path in paths),
-    )
 
 
 def batch(

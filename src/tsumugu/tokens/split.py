@@ -6,6 +6,9 @@ else is in the corpus, and every stage can ask without reading a list.
 
 import xxhash
 
+TRAIN = "train"
+VALIDATION = "validation"
+
 
 def is_validation(document_id: str, *, seed: int, fraction: float) -> bool:
     """Whether the document belongs to the validation split."""
