@@ -62,7 +62,7 @@ def test_a_threshold_that_changes_no_document_does_not_train_again(copied_run: P
 
 
 def test_a_file_that_vanished_is_made_again(copied_run: Path, recipe: Recipe) -> None:
-    (copied_run / "tokens" / "train" / "00000.npy").unlink()
+    (copied_run / "tokens" / "train" / "000" / "00000.npy").unlink()
     assert rerun(recipe, copied_run, last="pretrain") == ["tokens"]
 
 

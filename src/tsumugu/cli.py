@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tsumugu import __version__
-from tsumugu.corpus.questions import ask, is_question, parse_question
+from tsumugu.corpus import questions as corpus_questions
 from tsumugu.errors import TsumuguError
+from tsumugu.tokens import questions as tokens_questions
 
 _DESCRIPTION = """\
 Raw Japanese web pages in, a released and evaluated language model out.
@@ -46,7 +47,10 @@ _STAGES = {
     ),
     "tokens": (
         "documents to token shards",
-        "Holds out the validation documents and writes memory-mapped shards of token ids.",
+        "Holds out the validation documents and writes memory-mapped shards of token ids, by source.\n\n"
+        "Afterwards (each has its own --help):\n"
+        "  tsumugu tokens verify RUN                  every byte against the checksums\n"
+        "  tsumugu tokens export RUN DIR              indexed datasets for Megatron-LM",
     ),
     "pretrain": (
         "token shards to a trained model",
@@ -75,8 +79,9 @@ _STAGES = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if is_question(words):
-        return _answer(ask, parse_question(words))
+    for room in (corpus_questions, tokens_questions):
+        if room.is_question(words):
+            return _answer(room.ask, room.parse_question(words))
     parser = _parser()
     options, rest = parser.parse_known_args(words)
     # argparse gives up on positional arguments that stand behind an option.

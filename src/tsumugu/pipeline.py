@@ -39,6 +39,7 @@ from tsumugu.files import (
     write_text,
 )
 from tsumugu.recipe import Recipe, recipe_text
+from tsumugu.tokens.pretokenized import fingerprint_ids
 
 MANIFEST = "manifest.json"
 _LIBRARIES = (
@@ -141,7 +142,13 @@ STAGES: tuple[Stage, ...] = (
         name="tokens",
         reads=("corpus/documents", "tokenizer"),
         function="tsumugu.tokens.stage:run",
-        settings=lambda r: [*_dump(r.tokens), r.seed],
+        settings=lambda r: [
+            *_dump(r.tokens),
+            [(entry.source, entry.license) for entry in r.corpus.inputs],
+            fingerprint_ids(r.tokens.pretokenized),
+            r.seed,
+        ],
+        version=2,
     ),
     Stage(
         name="pretrain",
@@ -151,7 +158,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         name="evaluate",
-        reads=("corpus/documents", "tokenizer", "tokens", "pretrain"),
+        reads=("tokenizer", "tokens", "pretrain"),
         function="tsumugu.evaluation.stage:run",
         settings=lambda r: _dump(r.evaluate),
     ),

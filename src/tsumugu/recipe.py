@@ -55,6 +55,13 @@ class Recipe(Section):
                 f"pretrain.sequence_length is {self.pretrain.sequence_length}, but the model has "
                 f"only model.max_position_embeddings = {longest} positions"
             )
+        sources = [entry.source for entry in self.corpus.inputs]
+        sources += [entry.source for entry in self.tokens.pretokenized]
+        if len(set(sources)) < len(sources):
+            raise ValueError(
+                "corpus.inputs and tokens.pretokenized: two of them have the same source; their documents "
+                "could not be told apart"
+            )
         return self
 
 

@@ -12,7 +12,7 @@ from tsumugu.files import read_json
 from tsumugu.recipe import Recipe
 from tsumugu.release.generation import generate
 from tsumugu.release.stage import LARGEST_DIFFERENCE, load_released
-from tsumugu.tokens.loader import open_tokens
+from tsumugu.tokens.shards import open_tokens
 from tsumugu.training.stage import load_trained
 
 
@@ -20,7 +20,7 @@ from tsumugu.training.stage import load_trained
 def test_released_logits_equal_ours(finished_run: Path, recipe: Recipe) -> None:
     ours = load_trained(recipe, finished_run / "pretrain")
     released, _ = load_released(finished_run / "release")
-    for document in open_tokens(finished_run / "tokens" / "validation").each_document():
+    for document in open_tokens(finished_run / "tokens", "validation").each_document():
         tokens = torch.from_numpy(document[:128])[None]
         assert (ours(tokens) - released(tokens).logits).abs().max() < LARGEST_DIFFERENCE
 

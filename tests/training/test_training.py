@@ -13,7 +13,7 @@ from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json
 from tsumugu.model.config import ModelConfig
 from tsumugu.model.decoder import Decoder
-from tsumugu.tokens.loader import TokenStream
+from tsumugu.tokens.shards import TokenStream, memory_shard
 from tsumugu.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from tsumugu.training.config import OptimizerConfig, PretrainConfig, ScheduleConfig
 from tsumugu.training.metrics import MetricsLog, read_metrics
@@ -47,7 +47,7 @@ def decoder(config: PretrainConfig) -> Decoder:
 
 def data() -> Data:
     tokens = (np.arange(2000) ** 2 // 7 % VOCABULARY).astype(np.uint16)
-    whole = TokenStream(shards=(tokens,), offsets=(np.array([0, len(tokens)]),))
+    whole = TokenStream((memory_shard(tokens, np.array([0, len(tokens)])),))
     return Data(train=whole, validation=whole)
 
 

@@ -51,7 +51,7 @@ def find_shards(entry: Input) -> list[DatasetShard]:
         )
     except Exception as error:  # the library raises what its back ends raise
         raise TsumuguError(
-            f"corpus.inputs: {entry.path!r} (subset {entry.subset!r}, split {entry.split!r}) cannot be "
+            f"{entry.path!r} (subset {entry.subset!r}, split {entry.split!r}) cannot be "
             f"opened: {type(error).__name__}: {error}"
         ) from error
     count = dataset.num_shards
@@ -100,7 +100,6 @@ def _import() -> Any:
         import datasets
     except ImportError as error:
         raise TsumuguError(
-            "corpus.inputs: reading hf://datasets/... needs the package `datasets`: "
-            "pip install 'tsumugu[datasets]'"
+            "reading hf://datasets/... needs the package `datasets`: pip install 'tsumugu[datasets]'"
         ) from error
     return datasets

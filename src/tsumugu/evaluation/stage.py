@@ -4,24 +4,22 @@ Each part leaves its result in the work folder, so that a stage that was killed 
 the n-grams again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tsumugu.corpus.tables import read_documents
 from tsumugu.evaluation.harness import run_tasks
-from tsumugu.evaluation.ngrams import train_ngrams
+from tsumugu.evaluation.ngrams import Ids, train_ngrams
 from tsumugu.evaluation.perplexity import HeldOut, summarize
 from tsumugu.evaluation.scoring import score
 from tsumugu.files import read_json, write_json
 from tsumugu.model.decoder import Decoder
 from tsumugu.pipeline import Counts, StageContext
 from tsumugu.tokenizer.export import load_sentencepiece
-from tsumugu.tokens.encoding import TRAIN, VALIDATION
-from tsumugu.tokens.loader import open_tokens
-from tsumugu.tokens.split import is_validation
+from tsumugu.tokens.shards import TokenStream, open_tokens, read_index
+from tsumugu.tokens.split import TRAIN, VALIDATION
 from tsumugu.training.device import pick_device
 from tsumugu.training.stage import load_trained
 
@@ -34,13 +32,15 @@ def run(context: StageContext) -> Counts:
     model = load_trained(recipe, context.inputs["pretrain"]).to(pick_device())
     processor = load_sentencepiece(context.inputs["tokenizer"])
     length = recipe.pretrain.sequence_length
-    held_out = _held_out(context)
+    stream = open_tokens(context.inputs["tokens"], VALIDATION)
+    documents = list(_documents(context.inputs["tokens"], stream))
+    held_out = _held_out(stream, documents)
 
     def once(name: str, compute: Callable[[], Any]) -> Any:
         return _once(context.work / f"{name}.json", compute)
 
-    models = once("ngrams", lambda: _ngrams(context, held_out))
-    models[MODEL] = once("model", lambda: _perplexity(context, model, held_out))
+    models = once("ngrams", lambda: _ngrams(context, documents, held_out))
+    models[MODEL] = once("model", lambda: _perplexity(context, model, documents, held_out))
     tasks: dict[str, Any] = {}
     if recipe.evaluate.tasks:
         tasks = once(
@@ -71,26 +71,32 @@ def run(context: StageContext) -> Counts:
     }
 
 
-def _held_out(context: StageContext) -> HeldOut:
-    recipe = context.recipe
-    texts = [
-        document["text"]
-        for document in read_documents(context.inputs["corpus"])
-        if is_validation(document["id"], seed=recipe.seed, fraction=recipe.tokens.validation_fraction)
-    ]
-    stream = open_tokens(context.inputs["tokens"] / VALIDATION)
+def _held_out(stream: TokenStream, documents: Sequence[Ids]) -> HeldOut:
+    lengths = np.concatenate([shard.lengths for shard in stream.shards])
     return HeldOut(
-        tokens=tuple(len(tokens) - 1 for tokens in stream.each_document()),
-        characters=tuple(map(len, texts)),
-        bytes=tuple(len(text.encode()) for text in texts),
+        tokens=tuple(len(tokens) - 1 for tokens in documents),
+        characters=tuple(lengths[:, 0].tolist()),
+        bytes=tuple(lengths[:, 1].tolist()),
     )
 
 
-def _perplexity(context: StageContext, model: Decoder, held_out: HeldOut) -> dict[str, Any]:
-    stream = open_tokens(context.inputs["tokens"] / VALIDATION)
+def _documents(folder: Path, stream: TokenStream) -> Iterator[Ids]:
+    """Documents with a token before the first that is predicted.
+
+    Where the tokenizer has no `<s>`, that is what stands there in training: the end of another
+    document. Otherwise the bytes of a first token would count and its probability would not.
+    """
+    index = read_index(folder)
+    for document in stream.each_document():
+        yield document if index.bos_id is not None else np.concatenate([[index.eos_id], document])
+
+
+def _perplexity(
+    context: StageContext, model: Decoder, documents: Sequence[Ids], held_out: HeldOut
+) -> dict[str, Any]:
     scored = score(
         model,
-        [(tokens, 1) for tokens in stream.each_document()],
+        [(tokens, 1) for tokens in documents],
         length=context.recipe.pretrain.sequence_length,
         batch_size=context.recipe.evaluate.batch_size,
         description="evaluate: perplexity",
@@ -98,20 +104,20 @@ def _perplexity(context: StageContext, model: Decoder, held_out: HeldOut) -> dic
     return summarize([one.log_probability for one in scored], held_out)
 
 
-def _ngrams(context: StageContext, held_out: HeldOut) -> dict[str, dict[str, Any]]:
+def _ngrams(context: StageContext, documents: Sequence[Ids], held_out: HeldOut) -> dict[str, dict[str, Any]]:
     settings = context.recipe.evaluate
+    folder = context.inputs["tokens"]
     training = []
     left = settings.ngram_training_tokens
-    for document in open_tokens(context.inputs["tokens"] / TRAIN).each_document():
+    for document in _documents(folder, open_tokens(folder, TRAIN)):
         training.append(document)
         left -= len(document)
         if left <= 0:
             break
-    validation = list(open_tokens(context.inputs["tokens"] / VALIDATION).each_document())
     found = {}
     for name, order in ngram_names(settings.ngram_order).items():
-        ngrams = train_ngrams(training, order=order, vocab_size=context.recipe.tokenizer.vocab_size)
-        sums = [float(np.sum(ngrams.log_probabilities(document))) for document in validation]
+        ngrams = train_ngrams(training, order=order, vocab_size=read_index(folder).vocab_size)
+        sums = [float(np.sum(ngrams.log_probabilities(document))) for document in documents]
         found[name] = summarize(sums, held_out)
     return found
 

@@ -14,8 +14,8 @@ from tsumugu.pipeline import MANIFEST, Counts, StageContext
 from tsumugu.release.adapter import hugging_face_config, to_hugging_face
 from tsumugu.release.card import model_card
 from tsumugu.tokenizer.export import load_sentencepiece
-from tsumugu.tokens.encoding import VALIDATION
-from tsumugu.tokens.loader import open_tokens
+from tsumugu.tokens.shards import open_tokens
+from tsumugu.tokens.split import VALIDATION
 from tsumugu.training.stage import load_trained
 
 LARGEST_DIFFERENCE = 1e-5
@@ -81,7 +81,7 @@ def _check(context: StageContext, model: Decoder, folder: Path) -> float:
     """Compare logits and token ids on held-out text; return the largest difference of a logit."""
     released, tokenizer = load_released(folder)
     processor = load_sentencepiece(context.inputs["tokenizer"])
-    stream = open_tokens(context.inputs["tokens"] / VALIDATION)
+    stream = open_tokens(context.inputs["tokens"], VALIDATION)
     largest = 0.0
     for number, document in enumerate(stream.each_document()):
         text = processor.decode(document[1:-1].tolist())

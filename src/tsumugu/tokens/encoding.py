@@ -1,23 +1,24 @@
-"""One shard of documents as token ids, the two splits apart.
+"""One shard of documents as token ids, one token shard for each split and source.
 
-Each document becomes `<s>` its pieces `</s>`. SentencePiece does the encoding (it is several
-times faster than its twin, and a page that shows "</s>" cannot end a document there).
+Each document becomes `<s>`, its pieces, `</s>`. Documents are read, encoded and written a few
+hundred at a time; ids go from the tokenizer into the file as arrays, without a Python number for
+each.
 """
 
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from tsumugu.files import write_aside
-from tsumugu.tokenizer.export import load_sentencepiece
-from tsumugu.tokens.split import is_validation
+from tsumugu.files import write_json
+from tsumugu.tokens.sentencepiece_encoder import load_encoder
+from tsumugu.tokens.split import TRAIN, VALIDATION, is_validation
+from tsumugu.tokens.writing import shard_writers
 
-TRAIN = "train"
-VALIDATION = "validation"
-OFFSETS = "offsets"
+_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -27,39 +28,31 @@ class EncodeTask:
     documents: Path
     tokenizer: Path
     folder: Path
+    output: Path
+    """What the index will say about the shards, written last."""
+    sources: tuple[str, ...]
+    """Names; a source's place is its number."""
     seed: int
     validation_fraction: float
 
-    @property
-    def output(self) -> Path:
-        """Written last, so that it stands for all files of the shard."""
-        return self.folder / VALIDATION / OFFSETS / f"{self.documents.stem}.npy"
-
 
 def encode_shard(task: EncodeTask) -> None:
-    """Write tokens and offsets of both splits of one shard."""
-    table = pq.read_table(task.documents, columns=["id", "text"])
-    processor = load_sentencepiece(task.tokenizer)
-    bos, eos = processor.bos_id(), processor.eos_id()
-    splits: dict[str, list[list[int]]] = {TRAIN: [], VALIDATION: []}
-    for document, text in zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True):
-        held = is_validation(document, seed=task.seed, fraction=task.validation_fraction)
-        splits[VALIDATION if held else TRAIN].append([bos, *processor.encode(text), eos])
-    dtype = token_dtype(processor.get_piece_size())
-    for split, documents in splits.items():
-        offsets = np.zeros(len(documents) + 1, dtype=np.int64)
-        np.cumsum([len(ids) for ids in documents], out=offsets[1:])
-        if documents:
-            tokens = np.concatenate([np.array(ids, dtype=dtype) for ids in documents])
-            _write_array(task.folder / split / f"{task.documents.stem}.npy", tokens)
-        _write_array(task.folder / split / OFFSETS / f"{task.documents.stem}.npy", offsets)
-
-
-def token_dtype(vocab_size: int) -> type[np.unsignedinteger]:
-    """The smallest of uint16 and uint32 that holds every id."""
-    return np.uint16 if vocab_size <= 2**16 else np.uint32
-
-
-def _write_array(path: Path, array: NDArray[np.generic]) -> None:
-    with write_aside(path) as aside, aside.open("wb") as stream:
-        np.save(stream, array)
+    """Write the tokens of one shard of documents; documents keep their order."""
+    encoder = load_encoder(task.tokenizer)
+    numbers = {name: number for number, name in enumerate(task.sources)}
+    columns = ["id", "text", "source"]
+    with shard_writers(task.folder, int(task.documents.stem), encoder) as writers:
+        for batch in pq.ParquetFile(task.documents).iter_batches(batch_size=_ROWS, columns=columns):
+            encoded = encoder.encode_batch(batch["text"].to_pylist())
+            lengths = np.stack(
+                [pc.utf8_length(batch["text"]).to_numpy(), pc.binary_length(batch["text"]).to_numpy()], axis=1
+            )
+            rows: dict[tuple[str, int], list[int]] = defaultdict(list)
+            for row, (document, source) in enumerate(
+                zip(batch["id"].to_pylist(), batch["source"].to_pylist(), strict=True)
+            ):
+                held = is_validation(document, seed=task.seed, fraction=task.validation_fraction)
+                rows[VALIDATION if held else TRAIN, numbers[source]].append(row)
+            for (split, number), chosen in rows.items():
+                writers.append(split, number, [encoded[row] for row in chosen], lengths[chosen])
+    write_json(task.output, [asdict(facts) for facts in writers.facts])

@@ -63,7 +63,7 @@ class ShardFacts:
 
     def file(self, part: Part) -> str:
         """The name of one of the three files, below the `tokens` folder."""
-        return self.name if part == "tokens" else f"{self.name.removesuffix('.npy')}.{part}.npy"
+        return part_name(self.name, part)
 
 
 @dataclass(frozen=True)
@@ -260,6 +260,16 @@ def verify(folder: Path) -> Index:
         if int(shard.tokens.max()) >= index.vocab_size:
             raise _damaged(folder / facts.name, folder, f"an id is not below {index.vocab_size}")
     return index
+
+
+def part_name(name: str, part: Part) -> str:
+    """The name of one of the three files of the shard `name`: `train/000/00000.offsets.npy`."""
+    return name if part == "tokens" else f"{name.removesuffix('.npy')}.{part}.npy"
+
+
+def token_dtype(vocab_size: int) -> str:
+    """The smaller of uint16 and uint32 that holds every id."""
+    return "uint16" if vocab_size <= 2**16 else "uint32"
 
 
 def npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:

@@ -7,8 +7,8 @@ import torch
 from tsumugu.model.decoder import Decoder, count_parameters
 from tsumugu.pipeline import Counts, StageContext
 from tsumugu.recipe import Recipe
-from tsumugu.tokens.encoding import TRAIN, VALIDATION
-from tsumugu.tokens.loader import open_tokens
+from tsumugu.tokens.shards import open_tokens
+from tsumugu.tokens.split import TRAIN, VALIDATION
 from tsumugu.training.checkpoint import latest_checkpoint, load_weights
 from tsumugu.training.device import pick_device
 from tsumugu.training.metrics import read_metrics
@@ -27,8 +27,8 @@ def run(context: StageContext) -> Counts:
     model.initialize(recipe.seed)
     model.to(device)
     data = Data(
-        train=open_tokens(context.inputs["tokens"] / TRAIN),
-        validation=open_tokens(context.inputs["tokens"] / VALIDATION),
+        train=open_tokens(context.inputs["tokens"], TRAIN),
+        validation=open_tokens(context.inputs["tokens"], VALIDATION),
     )
     train(model, data, recipe.pretrain, folder=context.folder, seed=recipe.seed)
 

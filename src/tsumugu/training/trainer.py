@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from tsumugu.errors import TsumuguError
 from tsumugu.model.decoder import Decoder
-from tsumugu.tokens.loader import TokenStream, batch
+from tsumugu.tokens.loader import batch
+from tsumugu.tokens.shards import TokenStream
 from tsumugu.training.checkpoint import (
     latest_checkpoint,
     load_checkpoint,

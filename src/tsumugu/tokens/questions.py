@@ -1,0 +1,78 @@
+"""The command line of `tsumugu tokens verify | export`: words in, an answer printed.
+
+They stand beside `tsumugu tokens RECIPE`, so the first word after `tokens` decides; a recipe in a
+file of that name is `./verify`. What reads data is imported when it is needed.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_VERIFY = """\
+Reads every byte of a run's token shards and compares checksums, sizes and ids with tokens/index.json.
+A shard that is missing, truncated or changed is named, and the exit status is 1."""
+
+_EXPORT = """\
+Writes a run's token shards as indexed datasets of Megatron-LM: DIR/SPLIT-NUMBER-SOURCE.bin and .idx,
+a pair for each split and source, one sequence for each document, its begin and end tokens included."""
+
+
+@dataclass(frozen=True)
+class _Question:
+    text: str
+    example: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    """Those after RUN."""
+    answer: Callable[[argparse.Namespace], None]
+
+
+def is_question(words: Sequence[str]) -> bool:
+    """Whether the command line asks about finished token shards."""
+    return len(words) > 1 and words[0] == "tokens" and words[1] in _QUESTIONS
+
+
+def parse_question(words: Sequence[str]) -> argparse.Namespace:
+    """Understand the command line after `tsumugu`; end the program if it cannot be understood."""
+    question = _QUESTIONS[words[1]]
+    parser = argparse.ArgumentParser(
+        prog=f"tsumugu tokens {words[1]}",
+        description=question.text,
+        epilog=f"example:\n  tsumugu tokens {words[1]} {question.example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, for example runs/demo")
+    question.add_arguments(parser)
+    parser.set_defaults(answer=question.answer)
+    return parser.parse_args(words[2:])
+
+
+def ask(options: argparse.Namespace) -> None:
+    """Answer a question that `parse_question` understood, on standard output."""
+    options.answer(options)
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from tsumugu.tokens.shards import verify
+
+    shards = verify(options.run / "tokens").shards
+    documents, tokens = (sum(getattr(facts, name) for facts in shards) for name in ("documents", "tokens"))
+    print(f"{len(shards)} shards are whole: {documents:,} documents, {tokens:,} tokens")
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR", help="where the pairs go")
+    parser.add_argument("--split", choices=("train", "validation"), help="default: both")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from tsumugu.tokens.megatron import export
+
+    for prefix, stream in export(options.run / "tokens", options.folder, split=options.split):
+        print(f"{prefix}.bin, .idx: {stream.documents:,} documents, {stream.tokens:,} tokens")
+
+
+_QUESTIONS = {
+    "verify": _Question(_VERIFY, "runs/demo", lambda parser: None, _verify),
+    "export": _Question(_EXPORT, "runs/demo exported --split train", _export_arguments, _export),
+}
