@@ -25,6 +25,7 @@ examples:
   tsumugu run recipes/demo.yaml pretrain.steps=100   the same with another value
   tsumugu corpus recipes/demo.yaml --run /tmp/try    the pages only, into another folder
   tsumugu corpus what-if runs/demo too_short=300     what another threshold would keep and drop
+  tsumugu tokens export runs/demo /tmp/megatron      token shards for Megatron-LM
   tsumugu generate runs/demo/release --prompt この章では
   tsumugu schema > recipe.schema.json                for editors that complete and check YAML"""
 

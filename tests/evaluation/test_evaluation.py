@@ -1,6 +1,7 @@
 """The evaluation of a finished run, and the task that ships with it."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -8,11 +9,15 @@ import numpy as np
 import pytest
 
 from conftest import japanese_text
+from tsumugu.corpus.tables import read_documents
 from tsumugu.evaluation.harness import TASK_FOLDER, _language_model
 from tsumugu.evaluation.scoring import score
-from tsumugu.files import read_json
+from tsumugu.evaluation.stage import _documents
+from tsumugu.files import read_json, write_json
 from tsumugu.recipe import Recipe
 from tsumugu.tokenizer.export import load_sentencepiece
+from tsumugu.tokens.shards import open_tokens
+from tsumugu.tokens.split import is_validation
 from tsumugu.training.stage import load_trained
 
 QUESTIONS = [
@@ -73,3 +78,27 @@ def test_the_adapter_answers_every_kind_of_request(finished_run: Path, recipe: R
     assert "。" not in text
     (longer,) = adapter.generate_until([Request(context, {"max_gen_toks": 20})])
     assert longer.startswith(text)
+
+
+def test_the_first_token_is_predicted_also_without_a_begin_token(finished_run: Path, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    shutil.copytree(finished_run / "tokens", tokens)
+    stream = open_tokens(tokens, "validation")
+    plain = [document.tolist() for document in stream.each_document()]
+    assert [document.tolist() for document in _documents(tokens, stream)] == plain
+    index = read_json(tokens / "index.json")
+    write_json(tokens / "index.json", {**index, "bos_id": None})
+    assert [document.tolist() for document in _documents(tokens, stream)] == [[2, *ids] for ids in plain]
+
+
+def test_held_out_lengths_are_those_of_the_texts(finished_run: Path, recipe: Recipe) -> None:
+    found = read_json(finished_run / "evaluate" / "scores.json")["perplexity"]
+    fraction = recipe.tokens.validation_fraction
+    texts = [
+        document["text"]
+        for document in read_documents(finished_run / "corpus")
+        if is_validation(document["id"], seed=recipe.seed, fraction=fraction)
+    ]
+    assert found["documents"] == len(texts)
+    assert found["characters"] == sum(map(len, texts))
+    assert found["bytes"] == sum(len(text.encode()) for text in texts)

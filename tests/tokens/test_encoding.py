@@ -1,5 +1,6 @@
 """The tokens stage: every document once, by source, the same bytes however the work was done."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from tsumugu.recipe import Recipe
 from tsumugu.tokenizer.export import load_sentencepiece
 from tsumugu.tokens import writing
 from tsumugu.tokens.encoding import EncodeTask, encode_shard
+from tsumugu.tokens.sentencepiece_encoder import load_encoder
 from tsumugu.tokens.shards import open_tokens, verify
 from tsumugu.tokens.split import is_validation
 
@@ -133,3 +135,12 @@ def test_a_large_vocabulary_takes_four_bytes(
         )
     )
     assert np.load(tmp_path / "train" / "000" / "00002.npy").dtype == np.uint32
+
+
+def test_a_tokenizer_without_a_begin_token_leaves_it_out(rooms: Path, tmp_path: Path) -> None:
+    encoder = dataclasses.replace(load_encoder(rooms / "tokenizer"), bos_id=None)
+    with writing.shard_writers(tmp_path, 7, encoder) as writers:
+        writers.append("train", 0, [[5, 6], [7]], np.array([[1, 3], [2, 6]]))
+    assert np.load(tmp_path / "train" / "000" / "00007.npy").tolist() == [5, 6, 2, 7, 2]
+    assert np.load(tmp_path / "train" / "000" / "00007.offsets.npy").tolist() == [0, 3, 5]
+    assert writers.facts[0].bytes == 9
