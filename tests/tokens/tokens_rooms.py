@@ -12,6 +12,7 @@ from tsumugu.pipeline import Counts, StageContext
 from tsumugu.recipe import Recipe
 from tsumugu.tokenizer.config import TokenizerConfig
 from tsumugu.tokenizer.export import write_tokenizer
+from tsumugu.tokenizer.sampling import Document
 from tsumugu.tokenizer.training import train_sentencepiece
 from tsumugu.tokens.stage import run
 
@@ -30,8 +31,8 @@ def make_rooms(folder: Path, shards: Sequence[Sequence[tuple[str, str, str]]]) -
                     "metadata": empty,
                 }
             )  # fmt: skip
-    texts = [text for rows in shards for _, _, text in rows]
-    model = train_sentencepiece(texts, TokenizerConfig(vocab_size=460, max_piece_characters=4), seed=0)
+    documents = [Document(source, text) for rows in shards for _, source, text in rows]
+    model, _ = train_sentencepiece(documents, TokenizerConfig(vocab_size=460, max_piece_characters=4))
     write_tokenizer(folder / "tokenizer", model, model_max_length=128)
 
 
