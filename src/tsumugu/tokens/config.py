@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tsumugu.section import Section
 
@@ -40,3 +40,37 @@ class TokensConfig(Section):
     baselines never train on them."""
     pretokenized: tuple[PretokenizedInput, ...] = ()
     """Further sources, after those of the corpus."""
+
+
+class SourceShare(Section):
+    """How much of the training a source makes up: so many passes over it, or a share of the rest."""
+
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    """Passes over this source in the whole run, 0.5 or 4 for example."""
+    weight: Annotated[float, Field(gt=0)] | None = None
+    """Share of what the sources with `epochs` leave, in proportion to the other weights."""
+    max_epochs: Annotated[float, Field(gt=0)] | None = None
+    """A source with a weight gets no more than so many passes; the other weights share the rest."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "SourceShare":
+        if (self.epochs is None) == (self.weight is None):
+            raise ValueError("give a source either epochs or a weight")
+        if self.epochs is not None and self.max_epochs is not None:
+            raise ValueError("max_epochs goes with a weight; epochs say exactly how often a source is read")
+        return self
+
+
+class DataConfig(Section):
+    """Token shards to batches: what pre-training reads, in which order."""
+
+    mixture: Annotated[dict[str, SourceShare], Field(min_length=1)] | None = None
+    """Shares by source; a source that is not named is not read. Without it all sources are one
+    stream, in which every token has the same weight."""
+    packing: Literal["concatenate", "best_fit"] = "concatenate"
+    """`concatenate` joins all documents and cuts them anywhere, at another place in each epoch.
+    `best_fit` cuts only documents that are longer than a sequence, and fills the rest with padding
+    that carries no loss (Ding et al. 2024, "Fewer Truncations Improve Language Modeling")."""
+    document_boundaries: bool = False
+    """Batches say where documents begin (`cu_seqlens`, `position_ids`), and no token counts in the
+    loss that would be predicted from another document."""
