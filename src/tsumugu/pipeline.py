@@ -42,6 +42,7 @@ from tsumugu.recipe import Recipe, recipe_text
 from tsumugu.tokens.pretokenized import fingerprint_ids
 
 MANIFEST = "manifest.json"
+_FINGERPRINT = "fingerprint"
 _LIBRARIES = (
     "numpy",
     "numba",
@@ -154,7 +155,8 @@ STAGES: tuple[Stage, ...] = (
         name="pretrain",
         reads=("tokenizer", "tokens"),
         function="tsumugu.training.stage:run",
-        settings=lambda r: [*_dump(r.model, r.pretrain), r.tokenizer.vocab_size, r.seed],
+        settings=lambda r: [*_dump(r.model, r.pretrain, r.data), r.tokenizer.vocab_size, r.seed],
+        version=2,
     ),
     Stage(
         name="evaluate",
@@ -203,6 +205,15 @@ def run_stages(
             _run_stage(stage, recipe, run_folder, resources=resources, say=say)
             if stage.name == last:
                 return
+
+
+def is_from_recipe(recipe: Recipe, run_folder: Path, name: str) -> bool:
+    """Whether stage `name`, done or under way, was started with this recipe and these earlier stages."""
+    stage = next(stage for stage in STAGES if stage.name == name)
+    fingerprint = _fingerprint(stage, recipe, run_folder)
+    marker = run_folder / f"{name}.work" / _FINGERPRINT
+    started = marker.exists() and marker.read_text() == fingerprint
+    return started or _is_done(run_folder / name, fingerprint)
 
 
 def _run_stage(
@@ -289,7 +300,7 @@ def _is_done(folder: Path, fingerprint: str) -> bool:
 
 def _prepare(partial: Path, work: Path, fingerprint: str) -> None:
     """Keep half-done work of the same fingerprint; clear away anything else."""
-    marker = work / "fingerprint"
+    marker = work / _FINGERPRINT
     if not (marker.exists() and marker.read_text() == fingerprint):
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(work, ignore_errors=True)

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -24,7 +24,7 @@ from tsumugu.release.config import ReleaseConfig
 from tsumugu.report.config import ReportConfig
 from tsumugu.section import Section
 from tsumugu.tokenizer.config import TokenizerConfig
-from tsumugu.tokens.config import TokensConfig
+from tsumugu.tokens.config import DataConfig, TokensConfig
 from tsumugu.training.config import PretrainConfig
 
 # Pydantic's words for an error whose "found" is the surrounding section and says nothing.
@@ -41,6 +41,7 @@ class Recipe(Section):
     corpus: CorpusConfig
     tokenizer: TokenizerConfig
     tokens: TokensConfig = TokensConfig()
+    data: DataConfig = DataConfig()
     model: ModelConfig
     pretrain: PretrainConfig
     evaluate: EvaluateConfig = EvaluateConfig()
@@ -62,6 +63,12 @@ class Recipe(Section):
                 "corpus.inputs and tokens.pretokenized: two of them have the same source; their documents "
                 "could not be told apart"
             )
+        for name in self.data.mixture or {}:
+            if name not in sources:
+                raise ValueError(
+                    f"data.mixture names the source {name!r}; the sources of corpus.inputs and "
+                    f"tokens.pretokenized are {', '.join(sources)}"
+                )
         return self
 
 
@@ -210,18 +217,27 @@ def _unknown_key(location: tuple[int | str, ...]) -> str:
 
 def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     """The names of the keys that may stand at `location`."""
+    chosen_by_user = False
     for part in location:
-        if isinstance(part, int):
+        if isinstance(part, int) or chosen_by_user:
+            chosen_by_user = False
             continue
         field = model.model_fields.get(part)
         if field is None:
             return []
-        inner = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        models = [kind for kind in inner if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        kinds = _types_in(field.annotation)
+        models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
         if not models:
             return []
         model = models[0]
-    return list(model.model_fields)
+        chosen_by_user = dict in kinds
+    return [] if chosen_by_user else list(model.model_fields)
+
+
+def _types_in(annotation: Any) -> list[Any]:
+    """All types in a type such as `dict[str, Section] | None`."""
+    parts = [kind for inner in get_args(annotation) for kind in _types_in(inner)]
+    return [get_origin(annotation) or annotation, *parts]
 
 
 def _show(value: Any) -> str:

@@ -13,6 +13,10 @@ from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json
 from tsumugu.model.config import ModelConfig
 from tsumugu.model.decoder import Decoder
+from tsumugu.tokens.loader import Loader
+from tsumugu.tokens.mixture import Mixture
+from tsumugu.tokens.packing import PackTask, pack_shard
+from tsumugu.tokens.sequences import BestFit, Concatenated, Sequences
 from tsumugu.tokens.shards import TokenStream, memory_shard
 from tsumugu.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from tsumugu.training.config import OptimizerConfig, PretrainConfig, ScheduleConfig
@@ -45,10 +49,21 @@ def decoder(config: PretrainConfig) -> Decoder:
     return model
 
 
+def loader(source: Sequences) -> Loader:
+    return Loader(
+        sources=(source,),
+        mixture=Mixture(("",), np.array([source.count]), np.array([1])),
+        seed=1,
+        batch_size=4,
+        sequence_length=16,
+        padding_id=2,
+    )
+
+
 def data() -> Data:
     tokens = (np.arange(2000) ** 2 // 7 % VOCABULARY).astype(np.uint16)
     whole = TokenStream((memory_shard(tokens, np.array([0, len(tokens)])),))
-    return Data(train=whole, validation=whole)
+    return Data(train=loader(Concatenated(whole, 16)), validation=whole)
 
 
 def test_schedule_warms_up_and_decays_to_its_share() -> None:
@@ -115,6 +130,54 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(tmp_path: Path) -> N
         models.append(model)
     for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-3)
+
+
+def packed(folder: Path) -> Data:
+    """Documents of uneven lengths, so that some rows are mostly padding."""
+    lengths = [17, 3, 11, 9, 9, 9, 12, 5, 30, 9, 10]
+    tokens = (np.arange(sum(lengths)) ** 2 // 7 % VOCABULARY).astype(np.uint16)
+    shard = memory_shard(tokens, np.cumsum([0, *lengths]))
+    pack_shard(PackTask(shard, 17, folder))
+    whole = TokenStream((shard,))
+    return Data(train=loader(BestFit(whole, folder)), validation=whole)
+
+
+def test_padding_carries_no_loss_and_micro_batches_weigh_by_their_targets(tmp_path: Path) -> None:
+    found = packed(tmp_path / "packing")
+    batch = found.train.batch(0)
+    assert batch.loss_mask is not None
+    counted = batch.loss_mask.sum(axis=1).tolist()
+    assert len(set(counted)) > 1, "rows have equally many targets; the test would show nothing"
+    rows, models = [], []
+    for micro in (None, 2, 1):
+        config = settings(dropout=0.0, steps=3, micro_batch_size=micro)
+        model = decoder(config)
+        if micro is None:
+            logits = model(torch.from_numpy(batch.tokens[:, :-1])).detach()
+            losses = torch.nn.functional.cross_entropy(
+                logits.transpose(1, 2), torch.from_numpy(batch.tokens[:, 1:]), reduction="none"
+            )
+            expected = float(losses[torch.from_numpy(batch.loss_mask)].mean())
+        train(model, found, config, folder=tmp_path / str(micro), seed=1)
+        rows.append([r["loss"] for r in read_metrics(tmp_path / str(micro) / "metrics.jsonl") if "loss" in r])
+        models.append(model)
+    assert rows[0][0] == pytest.approx(expected, rel=1e-5)
+    for other, model in zip(rows[1:], models[1:], strict=True):
+        assert other == pytest.approx(rows[0], rel=1e-4)
+        for one, two in zip(models[0].parameters(), model.parameters(), strict=True):
+            torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-3)
+
+
+def test_step_n_reads_batch_n_minus_one(tmp_path: Path) -> None:
+    config = settings(dropout=0.0, steps=3, checkpoint_every=2)
+    found, model, seen = data(), decoder(config), []
+    model.register_forward_pre_hook(
+        lambda module, inputs: seen.append(inputs[0].clone()) if module.training else None
+    )
+    train(model, found, config, folder=tmp_path, seed=1)
+    assert len(seen) == 3
+    for step, tokens in enumerate(seen, start=1):
+        assert (tokens.numpy() == found.train.batch(step - 1).tokens[:, :-1]).all()
 
 
 def test_training_learns_and_reports(tmp_path: Path) -> None:

@@ -1,63 +1,146 @@
-"""Memory-mapped token shards, and the batches that training reads from them.
+"""The batches that training reads.
 
-Which tokens make batch k is a pure function of (seed, k): the stream of all tokens is cut into
-windows, and a keyed permutation says which window is the n-th of an epoch. So the loader's whole
-state is one integer, going on after a stop costs nothing, and the number of devices or workers
-changes nothing about the order of the data.
+Which tokens make batch k is a pure function of (seed, mixture, packing, sequence length, batch
+size, k). Sample n = k * batch_size + row; `mixture.py` says which source it comes from and its
+number there; that number is an epoch and a position; a permutation keyed by seed, source and epoch
+takes the position to one of the source's sequences; and `sequences.py` finds the tokens in mapped
+files. So the state of the loader is one integer, going on after a stop costs nothing, and devices,
+workers and layouts change nothing about the order: rank r of R with `batch_size / R` rows reads
+batch k * R + r.
 """
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
-from tsumugu.errors import TsumuguError
-from tsumugu.tokens.shards import TokenStream
+from tsumugu.tokens.mixture import Mixture, split_samples
+from tsumugu.tokens.permutation import derived_keys, hash_key, mixed, permuted
+from tsumugu.tokens.sequences import Sequences, Span, each_span
 
-_ROUNDS = 4
+_BLOCK = 4096
+"""Samples whose places are computed together: alone, they would take longer than reading the tokens."""
 
 
-def batch(
-    stream: TokenStream, index: int, *, batch_size: int, sequence_length: int, seed: int
-) -> NDArray[np.int64]:
-    """Batch number `index`, as `int64 [batch_size, sequence_length + 1]`.
+@dataclass(frozen=True)
+class Batch:
+    """What one optimizer step reads: B rows of T inputs and T targets."""
 
-    Inputs are the first `sequence_length` columns and targets the last. Within an epoch every
-    window is read once; every epoch cuts the stream at another place.
+    tokens: NDArray[np.int64]
+    """`int64 [B, T + 1]`: inputs are the first T columns, targets the last T."""
+    loss_mask: NDArray[np.bool_] | None = None
+    """`bool [B, T]`: whether a target counts in the loss; None when all do."""
+    cu_seqlens: NDArray[np.int32] | None = None
+    """`int32 [n + 1]`: where documents begin in the B * T flattened inputs, 0 first and B * T last, as
+    `flash_attn_varlen_func` takes them. Every row begins one, and padding is one of its own."""
+    position_ids: NDArray[np.int64] | None = None
+    """`int64 [B, T]`: each input's place in its document's part of the row."""
 
-    Raises:
-        TsumuguError: the stream is shorter than two sequences.
-    """
-    windows = (stream.tokens - sequence_length) // sequence_length
-    if windows < 1:
-        raise TsumuguError(
-            f"{stream.tokens} training tokens are too few for sequences of {sequence_length}; "
-            f"choose a smaller pretrain.sequence_length, or add documents"
+
+@dataclass(frozen=True)
+class Row:
+    """Where one row of a batch comes from."""
+
+    sample: int
+    source: int
+    """Which of the loader's sources."""
+    epoch: int
+    """From 0."""
+    sequence: int
+    """Which of the source's sequences."""
+    shift: int
+    spans: list[Span]
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Batches by number."""
+
+    sources: Sequence[Sequences]
+    """As in `mixture.names`."""
+    mixture: Mixture
+    seed: int
+    batch_size: int
+    sequence_length: int
+    padding_id: int
+    """Stands where a sequence of best-fit packing is not full."""
+    document_boundaries: bool = False
+
+    def batch(self, index: int) -> Batch:
+        """Batch number `index`, from 0: the one of training step `index + 1`."""
+        rows = self.rows(index)
+        width = self.sequence_length + 1
+        tokens = np.empty((self.batch_size, width), dtype=np.int64)
+        filled = np.empty(self.batch_size, dtype=np.int64)
+        for place, row in enumerate(rows):
+            end = 0
+            for start, span in each_span(row.spans):
+                end = start + span.length
+                tokens[place, start:end] = span.shard.tokens[span.start : span.start + span.length]
+            tokens[place, end:] = self.padding_id
+            filled[place] = end
+        mask = np.arange(1, width) < filled[:, None] if (filled < width).any() else None
+        if not self.document_boundaries:
+            return Batch(tokens, mask)
+        return self._with_boundaries(tokens, mask, rows, filled)
+
+    def rows(self, index: int) -> list[Row]:
+        """Where the rows of batch number `index` come from."""
+        first = index * self.batch_size
+        last = first + self.batch_size
+        blocks = [self._block(number) for number in range(first // _BLOCK, (last - 1) // _BLOCK + 1)]
+        skipped = first // _BLOCK * _BLOCK
+        places = np.concatenate(blocks)[first - skipped : last - skipped]
+        return [
+            Row(first + place, source, epoch, sequence, shift, self.sources[source].spans(sequence, shift))
+            for place, (source, epoch, sequence, shift) in enumerate(places.tolist())
+        ]
+
+    @cached_property
+    def _block(self) -> Callable[[int], NDArray[np.int64]]:
+        """The places of `_BLOCK` samples; those of the last few blocks are kept."""
+        return lru_cache(2)(lambda number: self._places(number * _BLOCK, _BLOCK))
+
+    def _places(self, first: int, count: int) -> NDArray[np.int64]:
+        """Source, epoch, sequence and shift of samples `first` to `first + count`: `int64 [count, 4]`."""
+        places = np.empty((count, 4), dtype=np.int64)
+        sources, numbers = split_samples(np.arange(first, first + count), self.mixture.shares)
+        for source, (name, size) in enumerate(
+            zip(self.mixture.names, self.mixture.sizes.tolist(), strict=True)
+        ):
+            own = np.flatnonzero(sources == source)
+            epochs, positions = np.divmod(numbers[own], size)
+            keys = derived_keys(np.array([hash_key("order", self.seed, name)], dtype=np.uint64), epochs)
+            places[own, 0] = source
+            places[own, 1] = epochs
+            places[own, 2] = permuted(positions, size, keys)
+            places[own, 3] = mixed(~keys) % np.uint64(self.sequence_length)
+        return places
+
+    def _with_boundaries(
+        self,
+        tokens: NDArray[np.int64],
+        mask: NDArray[np.bool_] | None,
+        rows: list[Row],
+        filled: NDArray[np.int64],
+    ) -> Batch:
+        length = self.sequence_length
+        begins = np.zeros(tokens.shape, dtype=bool)
+        for place, row in enumerate(rows):
+            begins[place, self.sources[row.source].boundaries(row.sequence, row.shift)] = True
+            begins[place, filled[place] : filled[place] + 1] = True
+        # Nothing that a position may see tells how another document begins.
+        seen = ~begins[:, 1:]
+        begins[:, 0] = True
+        starts = np.flatnonzero(begins[:, :length])
+        cu_seqlens = np.append(starts, self.batch_size * length).astype(np.int32)
+        lengths = np.diff(cu_seqlens)
+        positions = np.arange(self.batch_size * length) - np.repeat(starts, lengths)
+        return Batch(
+            tokens,
+            seen if mask is None else mask & seen,
+            cu_seqlens,
+            positions.reshape(self.batch_size, length),
         )
-    rows = []
-    for sample in range(index * batch_size, (index + 1) * batch_size):
-        epoch, position = divmod(sample, windows)
-        shift = _hash("shift", seed, epoch) % sequence_length
-        start = permuted(position, windows, key=_hash("order", seed, epoch)) * sequence_length + shift
-        rows.append(stream.read(start, sequence_length + 1))
-    return np.stack(rows)
-
-
-def permuted(position: int, size: int, *, key: int) -> int:
-    """Where a keyed permutation of `range(size)` takes `position`, in constant memory.
-
-    A Feistel network on the next power of four, walked until it lands inside `range(size)`
-    (Black & Rogaway 2002, "Ciphers with arbitrary finite domains").
-    """
-    half_bits = max(1, ((size - 1).bit_length() + 1) // 2)
-    mask = (1 << half_bits) - 1
-    while True:
-        left, right = position >> half_bits, position & mask
-        for number in range(_ROUNDS):
-            left, right = right, left ^ (_hash(right, number, key) & mask)
-        position = left << half_bits | right
-        if position < size:
-            return position
-
-
-def _hash(*parts: str | int) -> int:
-    return xxhash.xxh3_64_intdigest("\0".join(map(str, parts)).encode())

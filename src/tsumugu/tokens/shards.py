@@ -11,6 +11,7 @@ import itertools
 import json
 import math
 import mmap
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache, partial
@@ -135,7 +136,7 @@ class TokenStream:
             IndexError: the stream ends before `start + length`.
         """
         read = np.empty(length, dtype=np.int64)
-        for shard, inside, place, count in self._pieces(start, length):
+        for shard, inside, place, count in self.spans(start, length):
             read[place : place + count] = shard.tokens[inside : inside + count]
         return read
 
@@ -146,7 +147,7 @@ class TokenStream:
         the mapped offsets.
         """
         found = []
-        for shard, inside, place, count in self._pieces(start, length):
+        for shard, inside, place, count in self.spans(start, length):
             # The last offset is the end of the shard, where no document of it begins.
             offsets = shard.offsets[:-1]
             first, last = np.searchsorted(offsets, (inside, inside + count))
@@ -160,7 +161,7 @@ class TokenStream:
             for start, end in itertools.pairwise(shard.offsets.tolist()):
                 yield tokens[start:end].astype(np.int64)
 
-    def _pieces(self, start: int, length: int) -> Iterator[tuple[Shard, int, int, int]]:
+    def spans(self, start: int, length: int) -> Iterator[tuple[Shard, int, int, int]]:
         """The shards of a window: shard, where it goes on in the shard and in the window, how far."""
         if not 0 <= start <= start + length <= self.tokens:
             raise IndexError(f"tokens {start} to {start + length} of a stream of {self.tokens}")
@@ -188,14 +189,18 @@ def memory_shard(
     return Shard(name, source, len(tokens), len(offsets) - 1, arrays.__getitem__)
 
 
-def open_tokens(folder: Path, split: str, source: int | None = None) -> TokenStream:
+def open_tokens(
+    folder: Path, split: str, source: int | None = None, *, index: Index | None = None
+) -> TokenStream:
     """The shards of a split, of all sources in order or of one, from a `tokens` folder.
+
+    `index` is its index, if it has been read already.
 
     Raises:
         TsumuguError: there is none, or a file of one is missing, truncated, or not what the index
             says; the message names it.
     """
-    index = read_index(folder)
+    index = index or read_index(folder)
     chosen = [
         facts for facts in index.shards if facts.split == split and (source is None or facts.source == source)
     ]
@@ -287,50 +292,56 @@ def file_xxh3(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _layout(facts: ShardFacts, part: Part, dtype: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
+def _layout(part: Part, dtype: str, *, tokens: int, documents: int) -> tuple[np.dtype[Any], tuple[int, ...]]:
     match part:
         case "tokens":
-            return np.dtype(dtype).newbyteorder("<"), (facts.tokens,)
+            return np.dtype(dtype).newbyteorder("<"), (tokens,)
         case "offsets":
-            return OFFSETS, (facts.documents + 1,)
+            return OFFSETS, (documents + 1,)
         case "lengths":
-            return LENGTHS, (facts.documents, 2)
+            return LENGTHS, (documents, 2)
 
 
 def _open_shard(folder: Path, facts: ShardFacts, dtype: str) -> Shard:
     for part in PARTS:
-        path = folder / facts.file(part)
-        kind, shape = _layout(facts, part, dtype)
+        path = f"{folder}/{facts.file(part)}"
+        kind, shape = _layout(part, dtype, tokens=facts.tokens, documents=facts.documents)
         expected = HEADER_BYTES + kind.itemsize * math.prod(shape)
         try:
-            with path.open("rb", buffering=0) as stream:
-                header = stream.read(HEADER_BYTES)
-                size = stream.seek(0, 2)
+            # Without a file object: there may be tens of thousands of files.
+            descriptor = os.open(path, os.O_RDONLY)
         except FileNotFoundError as error:
             raise _damaged(path, folder, "it is missing") from error
+        try:
+            header = os.read(descriptor, HEADER_BYTES)
+            size = os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
         if size != expected:
             raise _damaged(path, folder, f"it has {size} bytes and should have {expected}")
         if header != npy_header(kind, shape):
             raise _damaged(path, folder, f"it does not begin as an array {kind}{list(shape)} does")
     return Shard(
-        facts.name, facts.source, facts.tokens, facts.documents, partial(_open, folder, facts, dtype)
+        facts.name, facts.source, facts.tokens, facts.documents, partial(_open, str(folder), facts, dtype)
     )
 
 
-def _open(folder: Path, facts: ShardFacts, dtype: str, part: Part) -> NDArray[Any]:
-    kind, shape = _layout(facts, part, dtype)
-    return _map(folder / facts.file(part), facts.xxh3[part], kind, shape)
+def _open(folder: str, facts: ShardFacts, dtype: str, part: Part) -> NDArray[Any]:
+    # Asked for every row of every batch: no Path and no dtype is made for a file that is mapped already.
+    path = f"{folder}/{facts.file(part)}"
+    return _map(path, facts.xxh3[part], part, dtype, facts.tokens, facts.documents)
 
 
 @lru_cache(maxsize=_MAPPED_FILES)
-def _map(path: Path, xxh3: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+def _map(path: str, xxh3: str, part: Part, dtype: str, tokens: int, documents: int) -> NDArray[Any]:
     """A file as an array. The checksum is there so that a file that was replaced is mapped anew."""
-    with path.open("rb", buffering=0) as stream:
+    kind, shape = _layout(part, dtype, tokens=tokens, documents=documents)
+    with open(path, "rb", buffering=0) as stream:  # noqa: PTH123 - a string is what there is
         mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-    return np.frombuffer(mapped, dtype=dtype, offset=HEADER_BYTES).reshape(shape)
+    return np.frombuffer(mapped, dtype=kind, offset=HEADER_BYTES).reshape(shape)
 
 
-def _damaged(path: Path, folder: Path, what: str) -> TsumuguError:
+def _damaged(path: Path | str, folder: Path, what: str) -> TsumuguError:
     return TsumuguError(
         f"{path}: this token shard is damaged: {what}. Delete {folder} and run the tokens stage again."
     )

@@ -1,14 +1,16 @@
 """Token shards to a trained model."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from tsumugu.model.decoder import Decoder, count_parameters
-from tsumugu.pipeline import Counts, StageContext
+from tsumugu.pipeline import Counts, StageContext, say_on_stderr
 from tsumugu.recipe import Recipe
+from tsumugu.tokens.opening import PACKING, SourceUse, open_loader, run_length, source_use
 from tsumugu.tokens.shards import open_tokens
-from tsumugu.tokens.split import TRAIN, VALIDATION
+from tsumugu.tokens.split import VALIDATION
 from tsumugu.training.checkpoint import latest_checkpoint, load_weights
 from tsumugu.training.device import pick_device
 from tsumugu.training.metrics import read_metrics
@@ -26,10 +28,20 @@ def run(context: StageContext) -> Counts:
     model = Decoder(recipe.model, recipe.tokenizer.vocab_size, dropout=recipe.pretrain.dropout)
     model.initialize(recipe.seed)
     model.to(device)
-    data = Data(
-        train=open_tokens(context.inputs["tokens"], TRAIN),
-        validation=open_tokens(context.inputs["tokens"], VALIDATION),
+    tokens = context.inputs["tokens"]
+    run = run_length(recipe.pretrain)
+    loader = open_loader(
+        tokens,
+        recipe.data,
+        run,
+        seed=recipe.seed,
+        packing=context.folder / PACKING,
+        resources=context.resources,
     )
+    uses = source_use(tokens, loader, run)
+    for name, use in uses.items():
+        say_on_stderr(f"pretrain: {_describe(name, use)}")
+    data = Data(train=loader, validation=open_tokens(tokens, VALIDATION))
     train(model, data, recipe.pretrain, folder=context.folder, seed=recipe.seed)
 
     rows = read_metrics(context.folder / "metrics.jsonl")
@@ -38,12 +50,21 @@ def run(context: StageContext) -> Counts:
         "parameters": count_parameters(model),
         "steps": recipe.pretrain.steps,
         "tokens": max(row["tokens"] for row in rows),
-        "epochs": max(row["tokens"] for row in rows) / data.train.tokens,
+        "epochs": max(row["tokens"] for row in rows) / sum(use.tokens for use in uses.values()),
+        "sources": {name: asdict(use) for name, use in uses.items()},
+        "upsampled": [name for name, use in uses.items() if use.epochs > 1],
         "validation_loss": validation[-1],
         "seconds": rows[-1]["seconds"],
         "device": str(device),
         "threads": torch.get_num_threads(),
     }
+
+
+def _describe(name: str, use: SourceUse) -> str:
+    if not use.share:
+        return f"source {name}: {use.tokens:,} tokens, not read"
+    epochs = f"{use.epochs:.3g} epochs{', upsampled' if use.epochs > 1 else ''}"
+    return f"source {name}: {use.tokens:,} tokens, {use.share:.2%} of the training, {epochs}"
 
 
 def load_trained(recipe: Recipe, pretrain_folder: Path) -> Decoder:

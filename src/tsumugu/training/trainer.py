@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from tsumugu.errors import TsumuguError
 from tsumugu.model.decoder import Decoder
-from tsumugu.tokens.loader import batch
+from tsumugu.tokens.loader import Batch, Loader
+from tsumugu.tokens.prefetching import prefetched
 from tsumugu.tokens.shards import TokenStream
 from tsumugu.training.checkpoint import (
     latest_checkpoint,
@@ -33,12 +34,14 @@ from tsumugu.training.metrics import MetricsLog
 from tsumugu.training.optimizer import build_optimizer
 from tsumugu.training.schedule import learning_rate
 
+_NO_TARGET = -100
+
 
 @dataclass(frozen=True)
 class Data:
     """The two splits."""
 
-    train: TokenStream
+    train: Loader
     validation: TokenStream
 
 
@@ -59,38 +62,41 @@ def train(model: Decoder, data: Data, config: PretrainConfig, *, folder: Path, s
     clock = _clock(log.seconds)
 
     bar = tqdm(total=config.steps, initial=start, desc="pretrain", unit="step", dynamic_ncols=True)
-    for step in range(start + 1, config.steps + 1):
-        began = time.perf_counter()
-        rate = learning_rate(step, config)
-        loss, grad_norm = _update(model, optimizer, data.train, config, step=step, rate=rate, seed=seed)
-        if not math.isfinite(loss) or not math.isfinite(grad_norm):
-            raise TsumuguError(
-                f"pretrain: at step {step} the loss is {loss} and the gradient norm {grad_norm}. Training "
-                f"has diverged; lower pretrain.optimizer.learning_rate or lengthen schedule.warmup_steps. "
-                f"The last good checkpoint is {latest_checkpoint(checkpoints)}."
+    with prefetched(data.train, start, config.steps) as batches:
+        for step in range(start + 1, config.steps + 1):
+            began = time.perf_counter()
+            rate = learning_rate(step, config)
+            batch = next(batches)
+            loss, grad_norm = _update(model, optimizer, batch, config, step=step, rate=rate, seed=seed)
+            if not math.isfinite(loss) or not math.isfinite(grad_norm):
+                raise TsumuguError(
+                    f"pretrain: at step {step} the loss is {loss} and the gradient norm {grad_norm}. "
+                    f"Training has diverged; lower pretrain.optimizer.learning_rate or lengthen "
+                    f"schedule.warmup_steps. The last good checkpoint is {latest_checkpoint(checkpoints)}. "
+                    f"What the step read: tsumugu tokens show {folder.parent} --batch {step}"
+                )
+            speed = tokens_per_step / (time.perf_counter() - began)
+            log.append(
+                {
+                    "step": step,
+                    "tokens": step * tokens_per_step,
+                    "loss": loss,
+                    "grad_norm": grad_norm,
+                    "learning_rate": rate,
+                    "tokens_per_second": round(speed, 1),
+                    "seconds": round(clock(), 3),
+                }
             )
-        speed = tokens_per_step / (time.perf_counter() - began)
-        log.append(
-            {
-                "step": step,
-                "tokens": step * tokens_per_step,
-                "loss": loss,
-                "grad_norm": grad_norm,
-                "learning_rate": rate,
-                "tokens_per_second": round(speed, 1),
-                "seconds": round(clock(), 3),
-            }
-        )
-        bar.set_postfix(loss=f"{loss:.3f}", tok_s=f"{speed:,.0f}", refresh=False)
-        bar.update()
-        last = step == config.steps
-        if last or step % config.validation_every == 0:
-            validation = validation_loss(model, data.validation, config)
-            row = {"step": step, "tokens": step * tokens_per_step, "validation_loss": validation}
-            log.append({**row, "seconds": round(clock(), 3)})
-            bar.write(f"pretrain: step {step}, loss {loss:.4f}, validation loss {validation:.4f}")
-        if last or step % config.checkpoint_every == 0:
-            save_checkpoint(checkpoints, model, optimizer, step=step, keep=config.keep_checkpoints)
+            bar.set_postfix(loss=f"{loss:.3f}", tok_s=f"{speed:,.0f}", refresh=False)
+            bar.update()
+            last = step == config.steps
+            if last or step % config.validation_every == 0:
+                validation = validation_loss(model, data.validation, config)
+                row = {"step": step, "tokens": step * tokens_per_step, "validation_loss": validation}
+                log.append({**row, "seconds": round(clock(), 3)})
+                bar.write(f"pretrain: step {step}, loss {loss:.4f}, validation loss {validation:.4f}")
+            if last or step % config.checkpoint_every == 0:
+                save_checkpoint(checkpoints, model, optimizer, step=step, keep=config.keep_checkpoints)
     bar.close()
     log.close()
 
@@ -98,29 +104,27 @@ def train(model: Decoder, data: Data, config: PretrainConfig, *, folder: Path, s
 def _update(
     model: Decoder,
     optimizer: torch.optim.Optimizer,
-    stream: TokenStream,
+    batch: Batch,
     config: PretrainConfig,
     *,
     step: int,
     rate: float,
     seed: int,
 ) -> tuple[float, float]:
-    """One optimizer step; return the batch's mean loss (nats per token) and gradient norm."""
+    """One optimizer step; return the batch's mean loss (nats per counted target) and gradient norm."""
     device = next(model.parameters()).device
     model.train()
     torch.manual_seed(seed * 1_000_003 + step)
-    tokens = batch(
-        stream,
-        step - 1,
-        batch_size=config.global_batch_size,
-        sequence_length=config.sequence_length,
-        seed=seed,
-    )
+    mask = batch.loss_mask
+    # Of the whole batch: a micro-batch with fewer targets weighs less. One row of padding has none.
+    counted = config.global_batch_size * config.sequence_length if mask is None else max(1, int(mask.sum()))
     micro = config.micro_batch_size or config.global_batch_size
-    parts = config.global_batch_size // micro
     total = torch.zeros((), device=device)
-    for part in np.split(tokens, parts):
-        loss = next_token_loss(model, torch.from_numpy(part).to(device)) / parts
+    for start in range(0, config.global_batch_size, micro):
+        rows = slice(start, start + micro)
+        part_mask = None if mask is None else torch.from_numpy(mask[rows]).to(device)
+        part = torch.from_numpy(batch.tokens[rows]).to(device)
+        loss = summed_loss(model, part, part_mask) / counted
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
     grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.max_grad_norm)
@@ -131,11 +135,19 @@ def _update(
     return float(total), float(grad_norm)
 
 
-def next_token_loss(model: Decoder, tokens: Tensor) -> Tensor:
-    """Mean cross-entropy in nats of `tokens [B, T + 1]`, each predicted from those before it."""
+def summed_loss(model: Decoder, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Sum of the cross-entropies in nats of `tokens [B, T + 1]`, each predicted from those before it.
+
+    Targets where `mask` (`bool [B, T]`) is false do not count.
+    """
     with autocast(tokens.device):
         logits = model(tokens[:, :-1])
-    return F.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
+    targets = tokens[:, 1:]
+    if mask is not None:
+        targets = targets.masked_fill(~mask, _NO_TARGET)
+    return F.cross_entropy(
+        logits.float().flatten(0, 1), targets.flatten(), ignore_index=_NO_TARGET, reduction="sum"
+    )
 
 
 @torch.no_grad()
@@ -150,8 +162,8 @@ def validation_loss(model: Decoder, stream: TokenStream, config: PretrainConfig)
     total = 0.0
     for start in range(0, count, micro):
         part = torch.from_numpy(rows[start : start + micro]).to(device)
-        total += float(next_token_loss(model, part)) * len(part)
-    return total / count
+        total += float(summed_loss(model, part))
+    return total / (count * length)
 
 
 def _clock(before: float) -> Callable[[], float]:

@@ -1,0 +1,65 @@
+"""Batches made ahead of time, in a thread beside the training step."""
+
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from tsumugu.tokens.loader import Batch
+
+_AHEAD = 2
+"""Batches that wait at most: one is being made while another is read."""
+_PATIENCE = 0.1
+"""Seconds after which a thread with a full queue looks whether it is still wanted."""
+
+
+class BatchSource(Protocol):
+    """A `Loader`."""
+
+    def batch(self, index: int) -> Batch:
+        """Batch number `index`."""
+        ...
+
+
+@contextmanager
+def prefetched(loader: BatchSource, first: int, last: int) -> Iterator[Iterator[Batch]]:
+    """Batches `first` to `last` (not included), in order, made in a background thread.
+
+    The thread ends with the block, however the block ends. What goes wrong in it is raised where
+    the batch that it concerns would have come.
+    """
+    ready: queue.Queue[Batch | BaseException] = queue.Queue(_AHEAD)
+    unwanted = threading.Event()
+
+    def put(item: Batch | BaseException) -> None:
+        while not unwanted.is_set():
+            try:
+                ready.put(item, timeout=_PATIENCE)
+            except queue.Full:
+                continue
+            return
+
+    def work() -> None:
+        try:
+            for index in range(first, last):
+                if unwanted.is_set():
+                    return
+                put(loader.batch(index))
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the thread that reads
+            put(error)
+
+    def batches() -> Iterator[Batch]:
+        for _ in range(first, last):
+            item = ready.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    thread = threading.Thread(target=work, name="prefetch", daemon=True)
+    thread.start()
+    try:
+        yield batches()
+    finally:
+        unwanted.set()
+        thread.join()
