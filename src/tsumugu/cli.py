@@ -51,7 +51,8 @@ _STAGES = {
         "Holds out the validation documents and writes memory-mapped shards of token ids, by source.\n\n"
         "Afterwards (each has its own --help):\n"
         "  tsumugu tokens verify RUN                  every byte against the checksums\n"
-        "  tsumugu tokens export RUN DIR              indexed datasets for Megatron-LM",
+        "  tsumugu tokens export RUN DIR              indexed datasets for Megatron-LM\n"
+        "  tsumugu tokens show RUN --batch K          what the model reads in training step K",
     ),
     "pretrain": (
         "token shards to a trained model",
