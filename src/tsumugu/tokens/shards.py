@@ -2,9 +2,9 @@
 
 A shard is three `.npy` files of one source and split: token ids, where its documents begin, and
 how long their texts are. `index.json` lists all shards with their sizes and checksums. Opening
-compares every file's header and size with the index; nothing is read before it is asked for, and
-only so many files are mapped into memory at a time as a process may have open. `verify` compares
-the checksums too.
+compares every file's size with the index, and mapping its header; nothing is read before it is asked
+for, and only so many files are mapped into memory at a time as a process may have open. `verify`
+compares the checksums too.
 """
 
 import itertools
@@ -197,8 +197,8 @@ def open_tokens(
     `index` is its index, if it has been read already.
 
     Raises:
-        TsumuguError: there is none, or a file of one is missing, truncated, or not what the index
-            says; the message names it.
+        TsumuguError: there is none, or a file of one is missing or not as long as the index says; the
+            message names it. So does the error of reading a shard whose header is not what it was.
     """
     index = index or read_index(folder)
     chosen = [
@@ -308,19 +308,12 @@ def _open_shard(folder: Path, facts: ShardFacts, dtype: str) -> Shard:
         kind, shape = _layout(part, dtype, tokens=facts.tokens, documents=facts.documents)
         expected = HEADER_BYTES + kind.itemsize * math.prod(shape)
         try:
-            # Without a file object: there may be tens of thousands of files.
-            descriptor = os.open(path, os.O_RDONLY)
+            # Sizes only: there may be tens of thousands of files, and to open each takes a second.
+            size = os.stat(path).st_size  # noqa: PTH116 - no Path for each file either
         except FileNotFoundError as error:
             raise _damaged(path, folder, "it is missing") from error
-        try:
-            header = os.read(descriptor, HEADER_BYTES)
-            size = os.fstat(descriptor).st_size
-        finally:
-            os.close(descriptor)
         if size != expected:
             raise _damaged(path, folder, f"it has {size} bytes and should have {expected}")
-        if header != npy_header(kind, shape):
-            raise _damaged(path, folder, f"it does not begin as an array {kind}{list(shape)} does")
     return Shard(
         facts.name, facts.source, facts.tokens, facts.documents, partial(_open, str(folder), facts, dtype)
     )
@@ -328,16 +321,23 @@ def _open_shard(folder: Path, facts: ShardFacts, dtype: str) -> Shard:
 
 def _open(folder: str, facts: ShardFacts, dtype: str, part: Part) -> NDArray[Any]:
     # Asked for every row of every batch: no Path and no dtype is made for a file that is mapped already.
-    path = f"{folder}/{facts.file(part)}"
-    return _map(path, facts.xxh3[part], part, dtype, facts.tokens, facts.documents)
+    return _map(folder, facts.file(part), facts.xxh3[part], part, dtype, facts.tokens, facts.documents)
 
 
 @lru_cache(maxsize=_MAPPED_FILES)
-def _map(path: str, xxh3: str, part: Part, dtype: str, tokens: int, documents: int) -> NDArray[Any]:
+def _map(
+    folder: str, name: str, xxh3: str, part: Part, dtype: str, tokens: int, documents: int
+) -> NDArray[Any]:
     """A file as an array. The checksum is there so that a file that was replaced is mapped anew."""
+    path = f"{folder}/{name}"
     kind, shape = _layout(part, dtype, tokens=tokens, documents=documents)
     with open(path, "rb", buffering=0) as stream:  # noqa: PTH123 - a string is what there is
+        if stream.read(HEADER_BYTES) != npy_header(kind, shape):
+            raise _damaged(path, Path(folder), f"it does not begin as an array {kind}{list(shape)} does")
         mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    if part == "tokens":
+        # Sequences are read in a shuffled order: reading ahead (megabytes on some disks) is for nothing.
+        mapped.madvise(mmap.MADV_RANDOM)
     return np.frombuffer(mapped, dtype=kind, offset=HEADER_BYTES).reshape(shape)
 
 
