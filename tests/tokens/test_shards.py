@@ -120,8 +120,13 @@ def test_a_damaged_shard_is_refused_by_its_name(
     name = read_index(tokens).shards[1].file(part)
     damage(tokens / name)
     with pytest.raises(TsumuguError, match=rf"{name}: this token shard is damaged.*Delete .*tokens and run"):
-        for shard in open_tokens(tokens, "train").shards:
-            # Headers are read when a file is mapped.
+        read_everything(tokens)
+
+
+def read_everything(folder: Path) -> None:
+    """Headers are read when a file is mapped."""
+    for shard in open_tokens(folder, "train").shards:
+        for part in shards.PARTS:
             shard.open(part)
 
 
