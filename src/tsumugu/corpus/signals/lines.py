@@ -47,7 +47,6 @@ CODE_LINE_MARKS = 0.08
 CODE_LINE_JAPANESE = 0.25
 """Share of Japanese (a comment, a string) up to which a line may still be source code."""
 _NEWLINE = 0x0A
-_PERIOD, _HALF_WIDTH_KUTEN = 0x2E, 0xFF61
 _JAPANESE = np.zeros(256, dtype=np.bool_)
 _JAPANESE[[HIRAGANA, KATAKANA, KANJI, JAPANESE_MARK, KUTEN, SENTENCE_END]] = True
 
@@ -105,11 +104,8 @@ def _measure(codes, offsets, classes, is_japanese):  # type: ignore[no-untyped-d
                     short_lines += 1
                 if japanese <= CODE_LINE_JAPANESE * visible and marks >= CODE_LINE_MARKS * visible:
                     code_characters += visible
-                if (
-                    ends_sentence(last_visible)
-                    or last_visible == _PERIOD
-                    or last_visible == _HALF_WIDTH_KUTEN
-                ):
+                # Swallow, whose sentences these are, leaves out the full stop and ｡.
+                if ends_sentence(last_visible) or last_visible == 0x2E or last_visible == 0xFF61:
                     punctuated += 1
                 line_hashes[lines] = hashed
                 line_lengths[lines] = visible
