@@ -1,6 +1,7 @@
 """Quality rules: our signals beside datatrove's Gopher, C4 and FineWeb filters, one core each.
 
-datatrove measures words and white space, we measure characters, so there are three comparisons:
+datatrove measures words and white space, our signals of repetition and layout measure characters, so
+there are three kinds of comparison:
 
 - characters: datatrove's own filters with words of one character and sentences that end where ours
   do, and of their rules those that our signals define in the same way. White space inside lines,
@@ -11,6 +12,10 @@ datatrove measures words and white space, we measure characters, so there are th
 - FineWeb-2: datatrove as its users run it on Japanese: SudachiPy's words, FineWeb-2's thresholds.
   Ours are the nearest signals, with words counted as 1.9 characters. The decisions cannot be the
   same; how many are is said beside the speeds. C4 is not part of FineWeb-2, and stands alone.
+
+"mix" is all of benchmark-mix, or every so manieth document of it where the peer is slow (`every` in
+`equivalents.py`); "passing" are those of its Japanese documents that our rules keep, so that the peer
+seldom stops early.
 
 Both sides get texts in memory and return one reason per document, "" for those that are kept.
 datatrove's filters are called one after the other without the statistics of its pipeline, up to the
