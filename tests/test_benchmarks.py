@@ -13,6 +13,8 @@ import harness
 import scale_model
 from conftest import japanese_text
 from corpus_memory import write_synthetic
+from corpus_quality import agreement, decide, visible_text
+from equivalents import COMPARISONS
 from harness import Row, alternate, print_table, read_result, write_result
 from processes import run_measured
 
@@ -144,3 +146,24 @@ def test_the_cost_model_takes_a_rate_from_a_benchmark_that_was_run(
     assert scale_model.rate_of(rate) == (80.0, "measured: benchmarks/results/corpus_test.json, 規則")
     hours = scale_model.megabytes_of("warc") / 98 / 3600
     assert hours == pytest.approx(3e9 * 25e3 / 1e6 / 98 / 3600)
+
+
+def test_our_side_of_the_quality_comparisons_decides_by_their_rules() -> None:
+    iroha = ["いろはにほへと", "ちりぬるを", "わかよたれそ", "つねならむ", "うゐのおくやま"]
+    prose = visible_text(japanese_text(1))
+    texts = [prose, "品切れです。\n" * 9, "\n".join(iroha), "".join(iroha) + "。"]
+    found = decide(texts, COMPARISONS["characters, mix"].rules)
+    assert found == ["", "dup_line_frac", "line_punct_ratio", "too_few_sentences"]
+    for comparison in COMPARISONS.values():
+        assert set(decide(texts, comparison.rules)) <= {"", *comparison.rules}
+
+
+def test_white_space_that_signals_do_not_count_is_taken_out_before_an_exact_comparison() -> None:
+    assert visible_text("\n 前\u3000の 行 \n\t\n\n\r\n次。\n\n") == "前の行\n\n次。"
+
+
+def test_different_decisions_are_counted_by_reason() -> None:
+    found = agreement(["", "short", "short", "", "lists"], ["", "short", "", "stop_words", "lines"])
+    assert (found["both_keep"], found["both_drop"], found["differences"]) == (1, 2, 2)
+    assert found["differing"] == {"only ours drops: short": 1, "only the peer drops: stop_words": 1}
+    assert found["share"] == 0.6

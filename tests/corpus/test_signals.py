@@ -145,6 +145,9 @@ def test_lines_and_paragraphs(text: str) -> None:
         return
     characters = sum(map(len, lines))
     repeated, repeated_characters = duplicates(lines)
+    punctuated = sum(line.endswith(tuple("。．！？｡.!?")) for line in lines)
+    assert found["punctuated_line_share"] == pytest.approx(punctuated / len(lines))
+    assert found["newlines_per_character"] == pytest.approx(text.count("\n") / characters)
     assert found["short_line_share"] == pytest.approx(sum(len(line) <= 10 for line in lines) / len(lines))
     assert found["duplicate_lines_share"] == pytest.approx(repeated / len(lines))
     assert found["duplicate_line_share"] == pytest.approx(repeated_characters / characters)

@@ -34,6 +34,8 @@ LineSignal = Literal[
     "duplicate_line_share",
     "duplicate_paragraphs_share",
     "duplicate_paragraph_share",
+    "punctuated_line_share",
+    "newlines_per_character",
 ]
 SentenceSignal = Literal[
     "sentences",

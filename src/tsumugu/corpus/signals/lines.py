@@ -13,6 +13,9 @@ characters that are not white space, except where HojiChar's definition is meant
 - duplicate_lines_share, duplicate_line_share: lines that stood in the document before, of all
   lines, and their characters, of all characters (Gopher's two measures; Rae et al. 2021).
 - duplicate_paragraphs_share, duplicate_paragraph_share: the same for paragraphs.
+- punctuated_line_share: lines whose last character ends a sentence (。．！？｡.!?), of all lines that
+  are not empty (FineWeb's line_punct_ratio; Penedo et al. 2024). 」 after 。 does not count.
+- newlines_per_character: line feeds, of all characters (FineWeb's list_ratio, which is per word).
 """
 
 from typing import get_args
@@ -34,6 +37,7 @@ from tsumugu.corpus.signals.classes import (
     SPACE,
 )
 from tsumugu.corpus.signals.duplicates import count_duplicates
+from tsumugu.corpus.signals.sentences import ends_sentence
 
 NAMES: tuple[str, ...] = get_args(LineSignal)
 SHORT_LINE = 10
@@ -55,7 +59,7 @@ def measure(batch: Batch) -> dict[str, Column]:
 @njit(cache=True)
 def _measure(codes, offsets, classes, is_japanese):  # type: ignore[no-untyped-def]
     documents = len(offsets) - 1
-    columns = np.zeros((9, documents))
+    columns = np.zeros((11, documents))
     longest = 0
     for document in range(documents):
         longest = max(longest, offsets[document + 1] - offsets[document])
@@ -66,13 +70,14 @@ def _measure(codes, offsets, classes, is_japanese):  # type: ignore[no-untyped-d
     for document in range(documents):
         start, end = offsets[document], offsets[document + 1]
         lines = paragraphs = short_lines = all_lines = all_short = ellipses = 0
-        characters = code_characters = 0
+        characters = code_characters = punctuated = 0
         paragraph_hash, paragraph_length = np.uint64(0), 0
         position = start
         # One more line than line feeds, as str.split counts them.
         while position <= end:
             line_start = position
             visible = japanese = marks = 0
+            last_visible = np.uint32(0)
             hashed = np.uint64(0xCBF29CE484222325)
             while position < end and codes[position] != _NEWLINE:
                 code = codes[position]
@@ -81,6 +86,7 @@ def _measure(codes, offsets, classes, is_japanese):  # type: ignore[no-untyped-d
                 if kind == SPACE:
                     continue
                 visible += 1
+                last_visible = code
                 if kind == CODE_MARK:
                     marks += 1
                 elif is_japanese[kind]:
@@ -98,6 +104,9 @@ def _measure(codes, offsets, classes, is_japanese):  # type: ignore[no-untyped-d
                     short_lines += 1
                 if japanese <= CODE_LINE_JAPANESE * visible and marks >= CODE_LINE_MARKS * visible:
                     code_characters += visible
+                # Swallow, whose sentences these are, leaves out the full stop and ｡.
+                if ends_sentence(last_visible) or last_visible == 0x2E or last_visible == 0xFF61:
+                    punctuated += 1
                 line_hashes[lines] = hashed
                 line_lengths[lines] = visible
                 lines += 1
@@ -123,6 +132,8 @@ def _measure(codes, offsets, classes, is_japanese):  # type: ignore[no-untyped-d
         )
         columns[7, document] = repeated / paragraphs
         columns[8, document] = repeated_characters / characters
+        columns[9, document] = punctuated / lines
+        columns[10, document] = (all_lines - 1) / characters
     return columns
 
 
