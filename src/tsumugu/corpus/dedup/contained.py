@@ -15,6 +15,7 @@ bytes for each document, and one for each different line that candidates share.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -168,35 +169,49 @@ def compare_lines(task: LineTask) -> None:
     keys = keys[order]
     rows = rows[order]
     lengths = lengths[order]
+    del order
     if task.places is None:
         covered = _covered_by(keys, rows, totals, np.ones(1, dtype=np.bool_))
-        found, characters = _sum_by(rows[covered], lengths[covered])
+        del keys
+        rows = rows[covered]
+        lengths = lengths[covered]
+        order = np.argsort(rows, kind="stable")
+        found, characters = _sum_by(rows[order], lengths[order])
         shards.write_columns(task.output, {"row": found, "characters": characters})
         return
     places = shards.load_array(task.places)
     definite = _covered_by(keys, rows, totals, places < 0)
     wanted = (places[rows] >= 0) & _is_shared(keys, rows)
-    keys = keys[wanted]
-    line = np.concatenate([np.zeros(min(len(keys), 1), np.int64), np.cumsum(keys[1:] != keys[:-1])])
-    asked = places[rows[wanted]]
-    order = np.argsort(asked, kind="stable")
-    columns = {"place": asked, "line": line, "characters": lengths[wanted], "definite": definite[wanted]}
+    columns: dict[str, NDArray[Any]] = {
+        "definite": definite[wanted],
+        "characters": lengths[wanted],
+        "line": _numbered(keys[wanted]),
+    }
+    del keys, lengths
+    columns["place"] = places[rows[wanted]]
+    del rows
+    order = np.argsort(columns["place"], kind="stable")
+    for name in columns:
+        columns[name] = columns[name][order]
     # Small groups of rows: a reader skips those of other documents.
-    shards.write_columns(
-        task.output, {name: column[order] for name, column in columns.items()}, row_group_size=2**16
-    )
+    shards.write_columns(task.output, columns, row_group_size=2**16)
+
+
+def _numbered(keys: NDArray[np.uint64]) -> NDArray[np.int32]:
+    """Sorted keys as numbers from 0, equal ones alike."""
+    changes = np.zeros(len(keys), dtype=np.int32)
+    changes[1:] = keys[1:] != keys[:-1]
+    return np.cumsum(changes, dtype=np.int32, out=changes)
 
 
 def _sum_by(
     rows: NDArray[np.int64], lengths: NDArray[np.uint32]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The different rows, ascending, and the sum of the lengths of each."""
-    order = np.argsort(rows, kind="stable")
-    rows = rows[order]
-    firsts = np.flatnonzero(np.diff(rows, prepend=-1))
-    if not len(firsts):
+    """The different rows, which ascend, and the sum of the lengths of each."""
+    if not len(rows):
         return rows, np.zeros(0, dtype=np.int64)
-    return rows[firsts], np.add.reduceat(lengths[order], firsts, dtype=np.int64)
+    firsts = np.concatenate([[0], np.flatnonzero(rows[1:] != rows[:-1]) + 1])
+    return rows[firsts], np.add.reduceat(lengths, firsts, dtype=np.int64)
 
 
 @njit(cache=True)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from tsumugu.engine import Resources, T, map_shards
 from tsumugu.files import write_aside
 
-AT_ONCE = 2**23
-"""Keys that one task holds and sorts at a time, at about 40 bytes of memory each; when there are
+AT_ONCE = 2**22
+"""Keys that one task holds and sorts at a time, at about 55 bytes of memory each; when there are
 more, they are divided by their upper bits."""
 _SMALL = 2**20
 """So many keys or characters are compared sooner than a worker process starts."""
