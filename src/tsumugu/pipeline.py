@@ -132,6 +132,7 @@ STAGES: tuple[Stage, ...] = (
             fingerprint_inputs(r.corpus.inputs),
             [_version_of(Path(path)) for path in r.corpus.other_files],
         ],
+        version=2,
     ),
     Stage(
         name="tokenizer",
