@@ -236,8 +236,10 @@ def test_half_a_surrogate_pair_is_told(tmp_path: Path) -> None:
 def test_training_settings_and_a_path_exclude_each_other() -> None:
     assert TokenizerConfig().vocab_size == 51_200
     assert TokenizerConfig(path="somewhere").vocab_size is None
-    with pytest.raises(ValueError, match="nothing is trained: leave out preset, vocab_size"):
+    with pytest.raises(ValueError, match="nothing is trained: leave out vocab_size, preset"):
         TokenizerConfig(path="somewhere", vocab_size=4000, preset="modern")
+    written_out = TokenizerConfig(path="somewhere").model_dump()
+    assert TokenizerConfig(**written_out) == TokenizerConfig(path="somewhere")
 
 
 def test_the_stage_takes_it_instead_of_training(tmp_path: Path, recipe_path: Path) -> None:

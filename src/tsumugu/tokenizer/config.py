@@ -57,8 +57,12 @@ class TokenizerConfig(Section):
     @model_validator(mode="after")
     def _trained_or_given(self) -> "TokenizerConfig":
         if self.path is not None:
-            settings = self.model_fields_set - {"path"}
-            if given := sorted(name for name in settings if getattr(self, name) is not None):
+            # A run's own recipe.yaml has every default written out.
+            fields = type(self).model_fields.items()
+            given = [
+                name for name, field in fields if name != "path" and getattr(self, name) != field.default
+            ]
+            if given:
                 raise ValueError(
                     f"path names an existing tokenizer, and nothing is trained: leave out {', '.join(given)}"
                 )
