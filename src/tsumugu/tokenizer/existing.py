@@ -190,8 +190,9 @@ def _require(special: Special, known: Mapping[str, Any]) -> None:
 
 
 def _refuse_other_than_sentencepiece(path: Path, settings: Mapping[str, Any], size: int) -> None:
-    added = settings.get("added_tokens_decoder") or {}
-    known = {int(index): _content(token) for index, token in added.items()}
+    added = settings.get("added_tokens_decoder")
+    added = added if isinstance(added, dict) else {}
+    known = {int(index): _content(token) for index, token in added.items() if index.isdigit()}
     known |= {index: token for token, index in _read_object(path / "added_tokens.json").items()}
     # T5's <extra_id_0>, ... mark gaps for its own training task; no text holds them.
     outside = [token for index, token in known.items() if index >= size and "extra_id_" not in str(token)]
@@ -257,7 +258,7 @@ def _without_special_in_text(written: str, special: Special) -> str:
     """Mark them special in the file, and give them a score in a unigram model that no text can want."""
     data = json.loads(written)
     names = {*_tokens(special)}
-    for token in data["added_tokens"]:
+    for token in data.get("added_tokens", []):
         token["special"] = token["special"] or token["content"] in names
     model = data["model"]
     if model["type"] == "Unigram":
