@@ -42,7 +42,7 @@ def test_all_mistakes_are_told_at_once_with_file_key_found_and_allowed(recipe_pa
         recipe_path, "tokenizer.vocab_sise=10", "pretrain.steps=many", "model.num_attention_heads=5"
     )
     assert "command line: tokenizer.vocab_sise: unknown key (did you mean 'vocab_size'?)" in told
-    assert "allowed here: vocab_size, character_coverage" in told
+    assert "allowed here: vocab_size, preset" in told
     assert 'command line: pretrain.steps: Input should be a valid integer; found "many" (text)' in told
     blamed = f"{recipe_path} with model.num_attention_heads from the command line"
     assert f"{blamed}: model: num_attention_heads = 5 does not divide hidden_size = 32" in told

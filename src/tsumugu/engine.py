@@ -1,6 +1,6 @@
 """One verb: map a function over shards, in processes of this machine or on a Ray cluster.
 
-A task names its output file; the function must write that file atomically and depend on
+A task names its output, a file or a folder; the function must write that atomically and depend on
 nothing but the task. Then the result is the same for any number of workers and either engine,
 finished tasks are never done again, and a worker that is killed costs one task: it is tried
 again in a new process.
@@ -37,11 +37,11 @@ _ATTEMPTS = 3
 
 
 class Task(Protocol):
-    """A unit of work: picklable, and named by the file that it leaves."""
+    """A unit of work: picklable, and named by the file or the folder that it leaves."""
 
     @property
     def output(self) -> Path:
-        """The file that exists when the task is done."""
+        """What exists when the task is done."""
         ...
 
 

@@ -20,15 +20,20 @@ _CHUNK_BYTES = 1 << 20
 def write_aside(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block ends well.
 
-    The name carries the process id, so that an orphan of a killed run and its successor never
-    write into the same file.
+    The block makes a file of it, or a folder. The name carries the process id, so that an orphan of
+    a killed run and its successor never write into the same file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # In a container, a process often has the id of the one that was killed.
+    _remove(aside)
     try:
         yield aside
         _flush_to_disk(aside)
-        aside.replace(path)
+        if aside.is_dir():
+            replace_folder(aside, path)
+        else:
+            aside.replace(path)
     finally:
         _remove(aside)
 

@@ -132,12 +132,18 @@ STAGES: tuple[Stage, ...] = (
             fingerprint_inputs(r.corpus.inputs),
             [_version_of(Path(path)) for path in r.corpus.other_files],
         ],
+        version=2,
     ),
     Stage(
         name="tokenizer",
         reads=("corpus/documents",),
         function="tsumugu.tokenizer.stage:run",
-        settings=lambda r: [*_dump(r.tokenizer), r.tokens.validation_fraction, r.seed],
+        settings=lambda r: [
+            *_dump(r.tokenizer),
+            r.tokens.validation_fraction,
+            r.seed,
+            [_version_of(path) for path in r.tokenizer.other_files],
+        ],
     ),
     Stage(
         name="tokens",
@@ -155,7 +161,7 @@ STAGES: tuple[Stage, ...] = (
         name="pretrain",
         reads=("tokenizer", "tokens"),
         function="tsumugu.training.stage:run",
-        settings=lambda r: [*_dump(r.model, r.pretrain, r.data), r.tokenizer.vocab_size, r.seed],
+        settings=lambda r: [*_dump(r.model, r.pretrain, r.data), r.seed],
         version=2,
     ),
     Stage(

@@ -1,10 +1,15 @@
 """The corpus stage: nothing is lost, everything has a reason, and the bytes repeat."""
 
+import gzip
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from archives import http_response, warc_record
 from quality_files import ARPA, write_classifier
 
 from conftest import html_page, japanese_text
@@ -19,15 +24,16 @@ from tsumugu.corpus.config import (
     Rule,
 )
 from tsumugu.corpus.inputs import find_files, plan_shards
-from tsumugu.corpus.measuring import MeasureTask, measure_shard
+from tsumugu.corpus.measuring import MeasureTask, measure_shard, measured_parts, read_facts
 from tsumugu.corpus.profile import ProfileName, load_profile
 from tsumugu.corpus.signals import make_batch, morphology
 from tsumugu.engine import Resources
 from tsumugu.errors import TsumuguError
-from tsumugu.files import read_json
+from tsumugu.files import read_json, write_text
 from tsumugu.pipeline import STAGES, run_stages
 from tsumugu.recipe import Recipe
 
+FOLDERS = ("documents", "decisions", "quarantine")
 BROKEN_PAGES = {
     "truncated.html": html_page(japanese_text(901)).encode()[:-700],
     "shift-jis.html": html_page(japanese_text(902), charset="Shift_JIS").encode("cp932"),
@@ -237,29 +243,99 @@ def test_every_profile_runs_and_its_rules_are_recorded(
     assert counts["in"] == counts["kept"] + counts["dropped"] + counts["quarantined"] == 139
 
 
-def test_the_file_that_stands_for_a_shard_appears_last(
+def measured_shard(recipe: Recipe, pages: Path, output: Path, *, shard_bytes: int) -> MeasureTask:
+    """Measure all `pages` as one shard, whose parts are full with `shard_bytes` of text."""
+    inputs = (recipe.corpus.inputs[0].model_copy(update={"path": str(pages)}),)
+    config = recipe.corpus.model_copy(update={"inputs": inputs, "shard_bytes": shard_bytes})
+    pieces = plan_shards(find_files(config.inputs), shard_bytes=10**9)[0]
+    task = MeasureTask(pieces=pieces, config=config, output=output)
+    measure_shard(task)
+    return task
+
+
+def test_a_measured_shard_appears_whole_and_with_nothing_left_of_a_killed_process(
     recipe: Recipe, pages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever finds it after a kill takes the shard for done and reads the others."""
-    inputs = (recipe.corpus.inputs[0].model_copy(update={"path": str(pages)}),)
-    config = recipe.corpus.model_copy(update={"inputs": inputs})
-    task = MeasureTask(
-        pieces=plan_shards(find_files(config.inputs), shard_bytes=10**9)[0],
-        config=config,
-        output=tmp_path / "measured.parquet",
-        quarantine=tmp_path / "quarantine.parquet",
-        facts=tmp_path / "facts.json",
-    )
-    appeared: list[str] = []
-    replace = Path.replace
+    """Whoever finds it after a kill takes the shard for done."""
+    output = tmp_path / "measured" / "00000"
+    leftover = output.with_name(f".00000.{os.getpid()}.tmp") / "documents" / "00099.parquet"
+    write_text(leftover, "of a killed process that had the same id")
+    original = Path.replace
+    existed: list[bool] = []
 
     def note(self: Path, target: Path) -> Path:
-        appeared.append(Path(target).name)
-        return replace(self, target)
+        existed.append(output.exists())
+        return original(self, target)
 
     monkeypatch.setattr(Path, "replace", note)
-    measure_shard(task)
-    assert appeared == ["facts.json", "quarantine.parquet", "measured.parquet"]
+    measured_shard(recipe, pages, output, shard_bytes=20_000)
+    assert len(existed) > 4
+    assert not any(existed)
+    parts = measured_parts(output)
+    files = {path for part in parts for path in (part.documents, part.quarantine)}
+    assert {path for path in output.parent.rglob("*.*") if path.is_file()} == files | {output / "facts.json"}
+
+
+def test_parts_of_a_shard_hold_its_documents_in_order_and_are_bounded(
+    recipe: Recipe, pages: Path, tmp_path: Path
+) -> None:
+    whole = measured_shard(recipe, pages, tmp_path / "whole", shard_bytes=10**9).output
+    divided = measured_shard(recipe, pages, tmp_path / "divided", shard_bytes=20_000).output
+    parts = measured_parts(divided)
+    assert (len(measured_parts(whole)), len(parts) > 5) == (1, True)
+    for name in ("documents", "quarantine"):
+        (one,) = (pq.read_table(getattr(part, name)) for part in measured_parts(whole))
+        several = [pq.read_table(getattr(part, name)) for part in parts]
+        assert pa.concat_tables(several).to_pylist() == one.to_pylist()
+    sizes = [pq.read_table(part.documents)["text"].nbytes for part in parts]
+    longest = max(len(text.encode()) for text in pq.read_table(whole / "documents")["text"].to_pylist())
+    assert max(sizes) < 20_000 + 20_000 + longest
+    facts = read_facts(divided)
+    assert (facts.parts, facts.came_in) == (len(parts), 139)
+    assert read_facts(whole) == replace(facts, parts=1)
+
+
+def test_a_shard_of_nothing_but_skipped_records_has_one_empty_part(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "pages").mkdir()
+    archive = warc_record(http_response(b"", status="404 Not Found"))
+    (tmp_path / "pages" / "a.warc").write_bytes(archive)
+    task = measured_shard(recipe, tmp_path / "pages", tmp_path / "measured", shard_bytes=10**6)
+    (part,) = measured_parts(task.output)
+    assert pq.read_metadata(part.documents).num_rows == pq.read_metadata(part.quarantine).num_rows == 0
+    facts = read_facts(task.output)
+    assert (facts.came_in, sum(facts.skipped.values())) == (0, 1)
+
+
+def test_a_compressed_file_becomes_as_many_files_as_it_has_text_for(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "pages").mkdir()
+    lines = [json.dumps({"text": japanese_text(number)}, ensure_ascii=False) for number in range(60)]
+    lines[20:20] = ["malformed", "[]"]
+    content = "\n".join(lines).encode()
+    (tmp_path / "pages" / "a.jsonl.gz").write_bytes(gzip.compress(content))
+    results = []
+    for workers, shard_bytes in ((1, 10_000), (2, 10_000), (1, 10**9)):
+        changed = change(recipe, shard_bytes=shard_bytes)
+        run = tmp_path / f"run-{workers}-{shard_bytes}"
+        folder = corpus(changed, run, tmp_path / "pages", workers=workers)
+        counts = read_json(folder / "manifest.json")["counts"]
+        assert (counts["in"], counts["quarantined"]) == (62, 2)
+        assert counts["in"] == counts["kept"] + counts["dropped"] + counts["quarantined"]
+        results.append(folder)
+    one, two, whole = results
+    assert read_json(one / "manifest.json")["files"] == read_json(two / "manifest.json")["files"]
+    names = {name: [path.name for path in sorted((one / name).iterdir())] for name in FOLDERS}
+    assert len(names["documents"]) > 5
+    assert names["documents"] == names["decisions"] == names["quarantine"]
+    assert names["documents"] == [f"{number:05d}.parquet" for number in range(len(names["documents"]))]
+    # Nothing depends on the division but the files themselves.
+    for name in ("documents", "quarantine"):
+        assert pq.read_table(one / name).to_pylist() == pq.read_table(whole / name).to_pylist()
+    by_id = [
+        {row["id"]: row for row in pq.read_table(folder / "decisions").to_pylist()} for folder in results
+    ]
+    assert by_id[0] == by_id[2]
+    for name in ("examples.json", "near_thresholds.json", "clusters.json"):
+        assert read_json(one / name) == read_json(whole / name)
 
 
 def test_a_shard_without_a_single_document_is_judged_too(recipe: Recipe, tmp_path: Path) -> None:

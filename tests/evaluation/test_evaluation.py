@@ -15,7 +15,7 @@ from tsumugu.evaluation.scoring import score
 from tsumugu.evaluation.stage import _documents
 from tsumugu.files import read_json, write_json
 from tsumugu.recipe import Recipe
-from tsumugu.tokenizer.export import load_sentencepiece
+from tsumugu.tokenizer.encoder import load_encoder
 from tsumugu.tokens.shards import open_tokens
 from tsumugu.tokens.split import is_validation
 from tsumugu.training.stage import load_trained
@@ -59,12 +59,12 @@ def test_questions_are_well_formed_and_their_answers_balanced() -> None:
 
 
 def test_the_adapter_answers_every_kind_of_request(finished_run: Path, recipe: Recipe) -> None:
-    model = load_trained(recipe, finished_run / "pretrain")
-    processor = load_sentencepiece(finished_run / "tokenizer")
-    adapter = _language_model(model, processor, length=64, batch_size=4)
+    encoder = load_encoder(finished_run / "tokenizer")
+    model = load_trained(recipe, finished_run / "pretrain", vocab_size=encoder.vocab_size)
+    adapter = _language_model(model, encoder, length=64, batch_size=4)
     context, answer = japanese_text(1)[:30], japanese_text(1)[30:40]
-    whole = np.array([1, *processor.encode(context + answer)])
-    before = len(processor.encode(context)) + 1
+    whole = np.array([1, *encoder.encode(context + answer)])
+    before = len(encoder.encode(context)) + 1
 
     ((found, _),) = adapter.loglikelihood([Request(context, answer)])
     expected = score(model, [(whole, before)], length=64, batch_size=1, description="test")

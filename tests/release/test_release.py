@@ -12,13 +12,15 @@ from tsumugu.files import read_json
 from tsumugu.recipe import Recipe
 from tsumugu.release.generation import generate
 from tsumugu.release.stage import LARGEST_DIFFERENCE, load_released
+from tsumugu.tokenizer.encoder import load_encoder
 from tsumugu.tokens.shards import open_tokens
 from tsumugu.training.stage import load_trained
 
 
 @torch.no_grad()
 def test_released_logits_equal_ours(finished_run: Path, recipe: Recipe) -> None:
-    ours = load_trained(recipe, finished_run / "pretrain")
+    vocab_size = load_encoder(finished_run / "tokenizer").vocab_size
+    ours = load_trained(recipe, finished_run / "pretrain", vocab_size=vocab_size)
     released, _ = load_released(finished_run / "release")
     for document in open_tokens(finished_run / "tokens", "validation").each_document():
         tokens = torch.from_numpy(document[:128])[None]

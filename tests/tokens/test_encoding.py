@@ -10,10 +10,10 @@ from tokens_rooms import SOURCES, make_rooms, run_tokens, small_corpus, with_tok
 from tsumugu.errors import TsumuguError
 from tsumugu.files import checksums
 from tsumugu.recipe import Recipe
+from tsumugu.tokenizer.encoder import load_encoder
 from tsumugu.tokenizer.export import load_sentencepiece
 from tsumugu.tokens import writing
 from tsumugu.tokens.encoding import EncodeTask, encode_shard
-from tsumugu.tokens.sentencepiece_encoder import load_encoder
 from tsumugu.tokens.shards import open_tokens, verify
 from tsumugu.tokens.split import is_validation
 

@@ -18,12 +18,12 @@ from tsumugu.corpus import hub
 from tsumugu.errors import TsumuguError
 from tsumugu.files import checksums
 from tsumugu.recipe import Recipe, load_recipe
+from tsumugu.tokenizer.encoder import load_encoder
 from tsumugu.tokenizer.export import load_sentencepiece
 from tsumugu.tokens import pretokenized
 from tsumugu.tokens.config import PretokenizedInput
 from tsumugu.tokens.importing import read_records, split_documents
 from tsumugu.tokens.pretokenized import find_ids_files, fingerprint_ids, plan_parts
-from tsumugu.tokens.sentencepiece_encoder import load_encoder
 from tsumugu.tokens.shards import open_tokens, read_index
 
 RECORDS = [[5, 6, 7], [], [300, 8]]

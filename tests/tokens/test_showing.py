@@ -13,7 +13,7 @@ from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json
 from tsumugu.pipeline import run_stages
 from tsumugu.recipe import load_recipe
-from tsumugu.tokens.sentencepiece_encoder import load_encoder
+from tsumugu.tokenizer.encoder import load_encoder
 from tsumugu.tokens.showing import DocumentPart, ShownBatch, ShownRow, render, show
 from tsumugu.tokens.split import is_validation
 from tsumugu.training.metrics import read_metrics

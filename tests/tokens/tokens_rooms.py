@@ -11,7 +11,9 @@ from tsumugu.engine import Engine, Resources
 from tsumugu.pipeline import Counts, StageContext
 from tsumugu.recipe import Recipe
 from tsumugu.tokenizer.config import TokenizerConfig
-from tsumugu.tokenizer.export import write_tokenizer
+from tsumugu.tokenizer.existing import write_settings
+from tsumugu.tokenizer.export import write_sentencepiece
+from tsumugu.tokenizer.presets import SPECIAL_TOKENS
 from tsumugu.tokenizer.sampling import Document
 from tsumugu.tokenizer.training import train_sentencepiece
 from tsumugu.tokens.stage import run
@@ -33,7 +35,8 @@ def make_rooms(folder: Path, shards: Sequence[Sequence[tuple[str, str, str]]]) -
             )  # fmt: skip
     documents = [Document(source, text) for rows in shards for _, source, text in rows]
     model, _ = train_sentencepiece(documents, TokenizerConfig(vocab_size=460, max_piece_characters=4))
-    write_tokenizer(folder / "tokenizer", model, model_max_length=128)
+    write_sentencepiece(folder / "tokenizer", model)
+    write_settings(folder / "tokenizer", SPECIAL_TOKENS, model_max_length=128)
 
 
 def small_corpus() -> list[list[tuple[str, str, str]]]:

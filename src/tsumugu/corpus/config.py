@@ -110,9 +110,9 @@ class RepeatedSubstrings(Section):
 
     min_characters: Annotated[int, Field(ge=10)] = 100
     """Code points, white space included. Shorter repeats are left alone."""
-    group_characters: Annotated[int, Field(ge=1)] = 2**25
-    """Shards are compared in groups of about so many characters, at 40 bytes of memory for each.
-    Copies in different groups are not seen."""
+    group_characters: Annotated[int, Field(ge=1)] = 2**24
+    """Neighbouring documents are compared in groups of so many characters, at 25 bytes of memory for
+    each. Copies in different groups are not seen."""
 
 
 class DedupConfig(Section):
@@ -181,7 +181,8 @@ class CorpusConfig(Section):
     max_page_bytes: Annotated[int, Field(ge=1)] = 32 * 2**20
     """A larger page or JSON line is quarantined instead of read."""
     shard_bytes: Annotated[int, Field(ge=1)] = 16 * 2**20
-    """Input bytes that form one unit of work."""
+    """Input bytes that form one unit of work, and bytes of text after which a new one is begun when
+    more comes out of an input: a compressed file is read in one piece, whatever its size."""
     extraction: ExtractionConfig = ExtractionConfig()
     profile: ProfileName | None = "web-ja"
     """The transforms and rules to begin with; null begins with none."""

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tsumugu.corpus.decisions import Threshold, signal_columns
+from tsumugu.corpus.tables import read_rows
 
 _FIRST_BAND, _BANDS = -10, 24
 """Distances from a threshold, in half doublings: from 1/32 of it to 128 times it."""
@@ -260,18 +261,7 @@ def _texts(
         wanted.setdefault(candidate.shard, []).append(candidate)
     found: dict[str, dict[str, str]] = {}
     for shard, chosen in wanted.items():
-        rows = {candidate.row: candidate.id for candidate in chosen}
-        first = 0
-        # In batches: a shard's texts need not fit into memory at once.
-        for batch in pq.ParquetFile(measured[shard]).iter_batches(
-            batch_size=512, columns=["text", "url", "source"]
-        ):
-            for row in rows.keys() & range(first, first + len(batch)):
-                one = batch.slice(row - first, 1).to_pylist()[0]
-                found[rows[row]] = {
-                    "source": one["source"],
-                    "url": one["url"],
-                    "text": one["text"][:characters],
-                }
-            first += len(batch)
+        names = {candidate.row: candidate.id for candidate in chosen}
+        shown = read_rows(measured[shard], names.keys(), ["source", "url", "text"], characters=characters)
+        found |= {names[row]: entry for row, entry in shown.items()}
     return dict(sorted(found.items()))

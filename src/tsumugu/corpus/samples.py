@@ -10,10 +10,13 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from tsumugu.corpus.config import SIGNALS
+from tsumugu.corpus.tables import read_rows
 
 PER_REASON = 20
 CHARACTERS = 1200
 KEPT = "kept"
+_SHOWN = ("id", "url", "source", "text")
+_COLUMNS = (*_SHOWN, *SIGNALS)
 
 
 def examples_by_reason(measured: Sequence[Path], decided: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
@@ -25,28 +28,16 @@ def examples_by_reason(measured: Sequence[Path], decided: Sequence[Path]) -> dic
         for row, (name, reason) in enumerate(zip(ids, reasons, strict=True)):
             found.setdefault(reason or KEPT, []).append((name, shard, row))
         found = {reason: sorted(places)[:PER_REASON] for reason, places in found.items()}
-    rows = {(shard, row) for places in found.values() for _, shard, row in places}
-    shown = _read(measured, rows)
+    shown = {}
+    for shard, path in enumerate(measured):
+        rows = {row for places in found.values() for _, one, row in places if one == shard}
+        for row, entry in read_rows(path, rows, _COLUMNS, characters=CHARACTERS).items():
+            shown[shard, row] = _example(entry)
     return {reason: [shown[place[1:]] for place in places] for reason, places in sorted(found.items())}
 
 
-def _read(measured: Sequence[Path], places: set[tuple[int, int]]) -> dict[tuple[int, int], dict[str, Any]]:
-    shown = {}
-    for shard, path in enumerate(measured):
-        rows = {row for one, row in places if one == shard}
-        first = 0
-        # In batches: a shard's texts need not fit into memory at once.
-        for batch in pq.ParquetFile(path).iter_batches(
-            batch_size=512, columns=["id", "url", "source", "text", *SIGNALS]
-        ):
-            for row in rows & set(range(first, first + len(batch))):
-                one = batch.slice(row - first, 1).to_pylist()[0]
-                shown[shard, row] = {
-                    "id": one["id"],
-                    "url": one["url"],
-                    "source": one["source"],
-                    "text": one["text"][:CHARACTERS],
-                    "signals": {name: one[name] for name in SIGNALS},
-                }
-            first += len(batch)
-    return shown
+def _example(entry: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **{name: entry[name] for name in _SHOWN},
+        "signals": {name: entry[name] for name in SIGNALS},
+    }

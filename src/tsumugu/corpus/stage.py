@@ -1,8 +1,11 @@
 """Pages to documents: measure every shard, compare all documents, write what stays and why.
 
 read -> extract -> transform -> signals -> rules      one task per shard, in parallel
-duplicates, contamination                             on keys, in parallel over bands and shards
-documents, decisions, quarantine                      one task per shard, in parallel
+duplicates, contamination                             on keys, in parallel over bands and parts
+documents, decisions, quarantine                      one task per part, in parallel
+
+A shard is measured into one or more parts of bounded size, so that no later step holds more text
+than a part, whatever the size of an input file.
 """
 
 import shutil
@@ -19,13 +22,20 @@ from tsumugu.corpus import dedup
 from tsumugu.corpus.composing import add_statistics
 from tsumugu.corpus.examples import duplicate_clusters, near_thresholds
 from tsumugu.corpus.inputs import find_files, plan_shards
-from tsumugu.corpus.measuring import MeasureTask, check_extras, measure_shard
+from tsumugu.corpus.measuring import (
+    MeasureTask,
+    ShardFacts,
+    check_extras,
+    measure_shard,
+    measured_parts,
+    read_facts,
+)
 from tsumugu.corpus.samples import examples_by_reason
 from tsumugu.corpus.tables import shard_name
-from tsumugu.corpus.writing import QUARANTINED, WriteTask, write_shard
+from tsumugu.corpus.writing import QUARANTINED, WriteTask, write_part
 from tsumugu.engine import map_shards
 from tsumugu.errors import TsumuguError
-from tsumugu.files import read_json, write_aside, write_json
+from tsumugu.files import write_aside, write_json
 from tsumugu.pipeline import Counts, StageContext
 
 CONTAMINATION = "contamination.json"
@@ -40,27 +50,26 @@ def run(context: StageContext) -> Counts:
         MeasureTask(
             pieces=pieces,
             config=config,
-            output=work / "measured" / shard_name(index),
-            quarantine=work / "quarantine" / shard_name(index),
-            facts=work / "facts" / f"{index:05d}.json",
+            output=work / "measured" / f"{index:05d}",
         )
         for index, pieces in enumerate(shards)
     ]
     map_shards(measure_shard, tasks, resources=context.resources, description="corpus: measure")
 
-    measured = [task.output for task in tasks]
+    parts = [part for task in tasks for part in measured_parts(task.output)]
+    measured = [part.documents for part in parts]
     decided = dedup.decide(measured, config=config, work=work / "dedup", resources=context.resources)
     written = [
         WriteTask(
-            measured=task.output,
+            measured=part.documents,
             decided=decision,
-            quarantined=task.quarantine,
+            quarantined=part.quarantine,
             folder=folder,
-            name=task.output.name,
+            name=shard_name(index),
         )
-        for task, decision in zip(tasks, decided, strict=True)
+        for index, (part, decision) in enumerate(zip(parts, decided, strict=True))
     ]
-    map_shards(write_shard, written, resources=context.resources, description="corpus: write")
+    map_shards(write_part, written, resources=context.resources, description="corpus: write")
 
     write_json(folder / "examples.json", examples_by_reason(measured, decided))
     write_json(folder / "rules.json", [rule.model_dump() for rule in config.effective_rules])
@@ -70,28 +79,27 @@ def run(context: StageContext) -> Counts:
     if report.exists():
         with write_aside(folder / CONTAMINATION) as aside:
             shutil.copyfile(report, aside)
-    return _count(folder, written) | _facts([task.facts for task in tasks])
+    facts = [read_facts(task.output) for task in tasks]
+    counts = _count(folder, written, came_in=sum(one.came_in for one in facts))
+    return counts | _sum_facts(facts)
 
 
-def _facts(paths: Sequence[Path]) -> Counts:
+def _sum_facts(shards: Sequence[ShardFacts]) -> Counts:
     """What the shards know beside their documents: skipped records, statistics of a Compose."""
     skipped: Counter[str] = Counter()
     statistics: list[dict[str, Any]] = []
-    for path in paths:
-        facts = read_json(path)
-        skipped.update(facts["skipped"])
-        statistics = add_statistics(statistics, facts["hojichar"]) if facts["hojichar"] else statistics
+    for facts in shards:
+        skipped.update(facts.skipped)
+        statistics = add_statistics(statistics, facts.hojichar) if facts.hojichar else statistics
     return {"skipped": dict(sorted(skipped.items())), "hojichar": statistics}
 
 
-def _count(folder: Path, written: Sequence[WriteTask]) -> Counts:
-    """Count the files that were written, and insist that nothing was lost on the way."""
+def _count(folder: Path, written: Sequence[WriteTask], *, came_in: int) -> Counts:
+    """Count the files that were written, and insist that nothing was lost since it was read."""
     reasons: Counter[str] = Counter()
     sources: dict[str, Counter[str]] = {}
-    documents = quarantined = came_in = characters = text_bytes = 0
+    documents = quarantined = characters = text_bytes = 0
     for task in written:
-        # Counted where it was read, not where it was written.
-        came_in += pq.read_metadata(task.measured).num_rows + pq.read_metadata(task.quarantined).num_rows
         reasons.update(_values(task.output, "reason").drop_null().to_pylist())
         quarantined += pq.read_metadata(folder / "quarantine" / task.name).num_rows
         for incoming in (task.measured, task.quarantined):

@@ -1,11 +1,11 @@
 """The Parquet files of the corpus room: their columns, and how they are written.
 
-`measured` files are intermediate: everything known about one shard before the documents are
+`measured` files are intermediate: everything known about one part of a shard before the documents are
 compared with each other. The other three are what a run keeps; `docs/run-folder.md` describes
 them for other tools.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ QUARANTINE = pa.schema(
 
 
 def measured_schema(config: DedupConfig) -> pa.Schema:
-    """Columns of one measured shard: the document, its signals, and what duplicates share."""
+    """Columns of one measured part: the document, its signals, and what duplicates share."""
     return pa.schema([*_DOCUMENT, ("reason", pa.string()), *_SIGNALS, *dedup.key_schema(config)])
 
 
@@ -86,8 +86,30 @@ def _array(values: Any, kind: pa.DataType) -> pa.Array:
 
 
 def shard_name(index: int) -> str:
-    """The file name of shard `index`; sorted names are in order."""
+    """The file name of part `index`; sorted names are in order."""
     return f"{index:05d}.parquet"
+
+
+def read_rows(
+    path: Path, rows: Set[int], columns: Sequence[str], *, characters: int
+) -> dict[int, dict[str, Any]]:
+    """Single rows of a Parquet file as dictionaries; of `text`, so many first characters.
+
+    A row group is held at a time, and only those that are asked for are read.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    first = 0
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            end = first + file.metadata.row_group(group).num_rows
+            wanted = sorted(row for row in rows if first <= row < end)
+            if wanted:
+                places = pa.array([row - first for row in wanted])
+                table = file.read_row_group(group, columns=list(columns)).take(places)
+                for row, entry in zip(wanted, table.to_pylist(), strict=True):
+                    found[row] = entry | {"text": entry["text"][:characters]}
+            first = end
+    return found
 
 
 def read_documents(folder: Path, columns: Sequence[str] = ("id", "text")) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""One measured shard and the decisions on it, to the three tables that a run keeps."""
+"""One measured part and the decisions on it, to the three tables that a run keeps."""
 
 import shutil
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _ROWS = 2_000
 
 @dataclass(frozen=True)
 class WriteTask:
-    """One measured shard and the final decisions on its documents."""
+    """One measured part and the final decisions on its documents."""
 
     measured: Path
     decided: Path
@@ -36,8 +36,8 @@ class WriteTask:
         return self.folder / "decisions" / self.name
 
 
-def write_shard(task: WriteTask) -> None:
-    """Write one shard's documents, quarantine and decisions."""
+def write_part(task: WriteTask) -> None:
+    """Write one part's documents, quarantine and decisions."""
     with table_writer(task.folder / "documents" / task.name, DOCUMENTS) as write:
         for documents, decided in _portions(task, DOCUMENTS.names, ["reason", "removals"]):
             kept = pa.compute.is_null(decided["reason"])
@@ -73,7 +73,7 @@ def write_shard(task: WriteTask) -> None:
 def _portions(
     task: WriteTask, columns: list[str], decided: list[str]
 ) -> Iterator[tuple[pa.RecordBatch, pa.Table]]:
-    """Rows of the shard with the decisions on them, a few thousand at a time."""
+    """Rows of the part with the decisions on them, a few thousand at a time."""
     decisions = pq.read_table(task.decided, columns=decided)
     first = 0
     for batch in pq.ParquetFile(task.measured).iter_batches(batch_size=_ROWS, columns=columns):

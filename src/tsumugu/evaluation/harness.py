@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import sentencepiece as spm
 import torch
 from numpy.typing import NDArray
 
 from tsumugu.errors import TsumuguError
 from tsumugu.evaluation.scoring import score
 from tsumugu.model.decoder import Decoder
+from tsumugu.tokenizer.encoder import Encoder
 
 TASK_FOLDER = Path(__file__).parent / "tasks"
 _MOST_NEW_TOKENS = 256
@@ -21,7 +21,7 @@ _MOST_NEW_TOKENS = 256
 
 def run_tasks(
     model: Decoder,
-    processor: spm.SentencePieceProcessor,
+    encoder: Encoder,
     tasks: Sequence[str],
     *,
     length: int,
@@ -44,7 +44,7 @@ def run_tasks(
         ) from error
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     results = simple_evaluate(
-        model=_language_model(model, processor, length=length, batch_size=batch_size),
+        model=_language_model(model, encoder, length=length, batch_size=batch_size),
         tasks=list(tasks),
         task_manager=TaskManager(include_path=str(TASK_FOLDER), include_defaults=False),
         num_fewshot=0,
@@ -67,20 +67,18 @@ def _binomial_stderr(accuracy: float, questions: int) -> float:
     return float(np.sqrt(accuracy * (1 - accuracy) / (questions - 1)))
 
 
-def _language_model(
-    model: Decoder, processor: spm.SentencePieceProcessor, *, length: int, batch_size: int
-) -> Any:
+def _language_model(model: Decoder, encoder: Encoder, *, length: int, batch_size: int) -> Any:
     """An instance of the harness's `LM`; made here, since the harness is an optional dependency."""
     from lm_eval.api.model import LM
 
-    bos, eos = processor.bos_id(), processor.eos_id()
+    start, eos = encoder.prompt_start, encoder.eos_id
 
     class TsumuguLM(LM):  # type: ignore[misc]
         """Answers requests with the sums of log-probabilities of our decoder."""
 
         def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
             """Log-probability of each continuation after its context."""
-            sequences = [_join(processor, *request.args) for request in requests]
+            sequences = [_join(encoder, *request.args) for request in requests]
             scored = score(
                 model,
                 sequences,
@@ -92,7 +90,7 @@ def _language_model(
 
         def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
             """Log-probability of each whole text."""
-            sequences = [(_ids([bos, *processor.encode(request.args[0])]), 1) for request in requests]
+            sequences = [(_ids([start, *encoder.encode(request.args[0])]), 1) for request in requests]
             scored = score(
                 model,
                 sequences,
@@ -104,26 +102,22 @@ def _language_model(
 
         def generate_until(self, requests: list[Any]) -> list[str]:
             """Greedy continuations up to a stop text."""
-            return [
-                _continue(model, processor, *request.args, eos=eos, length=length) for request in requests
-            ]
+            return [_continue(model, encoder, *request.args, eos=eos, length=length) for request in requests]
 
     return TsumuguLM()
 
 
-def _join(
-    processor: spm.SentencePieceProcessor, context: str, continuation: str
-) -> tuple[NDArray[np.int64], int]:
+def _join(encoder: Encoder, context: str, continuation: str) -> tuple[NDArray[np.int64], int]:
     """The ids of both, and where the continuation's begin, as the harness's own models count it."""
-    before: list[int] = processor.encode(context)
-    whole: list[int] = processor.encode(context + continuation)
-    return _ids([processor.bos_id(), *whole]), min(len(before) + 1, len(whole))
+    before = encoder.encode(context)
+    whole = encoder.encode(context + continuation)
+    return _ids([encoder.prompt_start, *whole]), min(len(before) + 1, len(whole))
 
 
 @torch.no_grad()
 def _continue(
     model: Decoder,
-    processor: spm.SentencePieceProcessor,
+    encoder: Encoder,
     context: str,
     settings: dict[str, Any],
     *,
@@ -133,7 +127,7 @@ def _continue(
     stops = settings.get("until") or []
     stops = [stops] if isinstance(stops, str) else stops
     device = next(model.parameters()).device
-    prompt = [processor.bos_id(), *processor.encode(context)]
+    prompt = [encoder.prompt_start, *encoder.encode(context)]
     new: list[int] = []
     text = ""
     while len(new) < settings.get("max_gen_toks", _MOST_NEW_TOKENS) and not any(
@@ -144,7 +138,7 @@ def _continue(
         if token == eos:
             break
         new.append(token)
-        text = processor.decode(new)
+        text = encoder.decode(new)
     for stop in stops:
         text = text.split(stop)[0]
     return text

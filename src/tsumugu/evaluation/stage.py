@@ -17,7 +17,7 @@ from tsumugu.evaluation.scoring import score
 from tsumugu.files import read_json, write_json
 from tsumugu.model.decoder import Decoder
 from tsumugu.pipeline import Counts, StageContext
-from tsumugu.tokenizer.export import load_sentencepiece
+from tsumugu.tokenizer.encoder import load_encoder
 from tsumugu.tokens.shards import TokenStream, open_tokens, read_index
 from tsumugu.tokens.split import TRAIN, VALIDATION
 from tsumugu.training.device import pick_device
@@ -29,8 +29,9 @@ MODEL = "model"
 def run(context: StageContext) -> Counts:
     """Write `scores.json`; return its main figures."""
     recipe = context.recipe
-    model = load_trained(recipe, context.inputs["pretrain"]).to(pick_device())
-    processor = load_sentencepiece(context.inputs["tokenizer"])
+    encoder = load_encoder(context.inputs["tokenizer"])
+    model = load_trained(recipe, context.inputs["pretrain"], vocab_size=encoder.vocab_size)
+    model.to(pick_device())
     length = recipe.pretrain.sequence_length
     stream = open_tokens(context.inputs["tokens"], VALIDATION)
     documents = list(_documents(context.inputs["tokens"], stream))
@@ -47,7 +48,7 @@ def run(context: StageContext) -> Counts:
             "tasks",
             lambda: run_tasks(
                 model,
-                processor,
+                encoder,
                 recipe.evaluate.tasks,
                 length=length,
                 batch_size=recipe.evaluate.batch_size,

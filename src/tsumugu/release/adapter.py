@@ -46,7 +46,7 @@ def hugging_face_name(name: str) -> str:
 
 
 def hugging_face_config(
-    config: ModelConfig, *, vocab_size: int, bos: int, eos: int, pad: int
+    config: ModelConfig, *, vocab_size: int, bos: int | None, eos: int, pad: int
 ) -> dict[str, object]:
     """Arguments of transformers' `GPTNeoXConfig` for this model."""
     return {

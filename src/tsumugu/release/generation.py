@@ -27,8 +27,9 @@ def generate(
     for prompt in prompts:
         torch.manual_seed(seed)
         ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        # A document begins with <s>; so does everything that the model is asked to write.
-        inputs = torch.tensor([[tokenizer.bos_token_id, *ids]])
+        # A document begins with <s>, or after another's </s>; so does what the model is asked to write.
+        start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+        inputs = torch.tensor([[start, *ids]])
         options = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
         output = model.generate(inputs, attention_mask=torch.ones_like(inputs), **options)[0]
         texts.append(tokenizer.decode(output[inputs.shape[1] :], skip_special_tokens=True))

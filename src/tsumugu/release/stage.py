@@ -13,7 +13,7 @@ from tsumugu.model.decoder import Decoder
 from tsumugu.pipeline import MANIFEST, Counts, StageContext
 from tsumugu.release.adapter import hugging_face_config, to_hugging_face
 from tsumugu.release.card import model_card
-from tsumugu.tokenizer.export import load_sentencepiece
+from tsumugu.tokenizer.encoder import load_encoder, load_fast_encoder
 from tsumugu.tokens.shards import open_tokens
 from tsumugu.tokens.split import VALIDATION
 from tsumugu.training.stage import load_trained
@@ -26,20 +26,22 @@ _CHECKED_DOCUMENTS = 4
 def run(context: StageContext) -> Counts:
     """Write the release; return how far its logits are from ours."""
     recipe, folder = context.recipe, context.folder
-    model = load_trained(recipe, context.inputs["pretrain"])
-    processor = load_sentencepiece(context.inputs["tokenizer"])
+    encoder = load_encoder(context.inputs["tokenizer"])
+    model = load_trained(recipe, context.inputs["pretrain"], vocab_size=encoder.vocab_size)
 
     for path in sorted(context.inputs["tokenizer"].iterdir()):
         if path.name != MANIFEST:
             with write_aside(folder / path.name) as aside:
                 shutil.copyfile(path, aside)
-    ids = {"bos": processor.bos_id(), "eos": processor.eos_id(), "pad": processor.pad_id()}
-    config = hugging_face_config(recipe.model, vocab_size=recipe.tokenizer.vocab_size, **ids)
+    bos, eos, pad = encoder.bos_id, encoder.eos_id, encoder.pad_id
+    config = hugging_face_config(recipe.model, vocab_size=encoder.vocab_size, bos=bos, eos=eos, pad=pad)
     write_json(folder / "config.json", {"model_type": "gpt_neox", **config})
     write_json(
         folder / "generation_config.json",
         {
-            **{f"{name}_token_id": value for name, value in ids.items()},
+            "bos_token_id": bos,
+            "eos_token_id": eos,
+            "pad_token_id": pad,
             "do_sample": True,
             "temperature": recipe.release.temperature,
             "top_p": recipe.release.top_p,
@@ -80,12 +82,15 @@ def load_released(folder: Path) -> tuple[Any, Any]:
 def _check(context: StageContext, model: Decoder, folder: Path) -> float:
     """Compare logits and token ids on held-out text; return the largest difference of a logit."""
     released, tokenizer = load_released(folder)
-    processor = load_sentencepiece(context.inputs["tokenizer"])
+    # What SentencePiece has to do with it was proven by the tokenizer stage.
+    encoder = load_fast_encoder(context.inputs["tokenizer"])
+    first = len(encoder.document_start)
     stream = open_tokens(context.inputs["tokens"], VALIDATION)
     largest = 0.0
     for number, document in enumerate(stream.each_document()):
-        text = processor.decode(document[1:-1].tolist())
-        if tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] != processor.encode(text):
+        text = encoder.decode(document[first:-1].tolist())
+        found = tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
+        if found["input_ids"] != encoder.encode(text):
             raise AssertionError(f"the released tokenizer spells held-out document {number} differently")
         if number < _CHECKED_DOCUMENTS:
             tokens = torch.from_numpy(document[: context.recipe.model.max_position_embeddings])[None]

@@ -1,25 +1,39 @@
 """The `tokenizer` section of a recipe."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 
 from tsumugu.section import Section
+from tsumugu.tokenizer.presets import BYTES, PRESETS, SPECIAL_TOKENS, PresetName
 
-SPECIAL_TOKENS = ("<unk>", "<s>", "</s>", "<pad>", "<sep>", "<mask>", "<cls>")
-"""Ids 0 to 6, as in line-corporation/japanese-large-lm (model cards and spiece.model)."""
-NEWLINE = "\n"
-"""A piece of its own, id 7: text is trained line by line and encoded whole."""
-BYTE_PIECES = 256
-REQUIRED_CHARACTERS = "".join(sorted({*"".join(SPECIAL_TOKENS), *"<0x123456789ABCDEF>"}))
-"""A text that shows "</s>" or "<0x0A>" must always have plain pieces to be spelled with."""
-SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + 1 + BYTE_PIECES + len(REQUIRED_CHARACTERS)
+VOCABULARY = 51_200
+"""Of line-corporation/japanese-large-lm (model card)."""
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "spiece.model",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "config.json",
+    "chat_template.jinja",
+)
+"""What is read of a Hugging Face directory."""
 
 
 class TokenizerConfig(Section):
-    """A SentencePiece unigram model with byte fallback and no pre-tokenizer."""
+    """A SentencePiece unigram model with byte fallback and no pre-tokenizer, or an existing tokenizer."""
 
-    vocab_size: Annotated[int, Field(lt=2**31)]
+    vocab_size: Annotated[int, Field(lt=2**31)] | None = None
+    """Pieces of the vocabulary, everything included; 51,200 unless said. Not together with `path`."""
+    preset: PresetName = "japanese-large-lm"
+    """Which special tokens and given pieces the vocabulary has: LINE's, or `modern` (the same seven
+    special tokens, chat tokens, single digits, runs of white space)."""
+    path: str | None = None
+    """An existing tokenizer instead of training one: a Hugging Face directory (with `tokenizer.json`, or
+    with `spiece.model` and `tokenizer_config.json`), or a SentencePiece `.model` file."""
     character_coverage: Annotated[float, Field(ge=0.98, le=1)] = 0.9995
     """Share of the characters of the text that get a piece of their own (SentencePiece's default
     for Japanese); the others are spelled in bytes."""
@@ -33,13 +47,41 @@ class TokenizerConfig(Section):
     """Part of the recipe because sums over threads decide the last bits of the scores: the same
     number gives the same model on any machine."""
 
-    @field_validator("vocab_size")
+    @model_validator(mode="before")
     @classmethod
-    def _vocabulary_holds_the_bytes(cls, value: int) -> int:
-        if value < SMALLEST_VOCABULARY:
+    def _usual_size(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("path") is None and data.get("vocab_size") is None:
+            return {**data, "vocab_size": VOCABULARY}
+        return data
+
+    @model_validator(mode="after")
+    def _trained_or_given(self) -> "TokenizerConfig":
+        if self.path is not None:
+            # A run's own recipe.yaml has every default written out.
+            fields = type(self).model_fields.items()
+            given = [
+                name for name, field in fields if name != "path" and getattr(self, name) != field.default
+            ]
+            if given:
+                raise ValueError(
+                    f"path names an existing tokenizer, and nothing is trained: leave out {', '.join(given)}"
+                )
+            return self
+        preset = PRESETS[self.preset]
+        if self.vocab_size is not None and self.vocab_size < preset.smallest_vocabulary:
             raise ValueError(
-                f"a vocabulary with byte fallback needs at least {SMALLEST_VOCABULARY} pieces: "
-                f"{len(SPECIAL_TOKENS)} special tokens, a line break, {BYTE_PIECES} bytes, and "
-                f"{len(REQUIRED_CHARACTERS)} characters to spell those with"
+                f"a vocabulary of {self.vocab_size} pieces is too small: {self.preset} with byte fallback "
+                f"needs at least {preset.smallest_vocabulary} pieces: "
+                f"{len(SPECIAL_TOKENS) + len(preset.reserved)} special tokens, {len(preset.pieces)} given "
+                f"pieces, {len(BYTES)} bytes, and {len(preset.required_characters)} characters to spell "
+                f"special tokens and bytes with"
             )
-        return value
+        return self
+
+    @property
+    def other_files(self) -> tuple[Path, ...]:
+        """The files of the existing tokenizer, on which the result depends."""
+        if self.path is None:
+            return ()
+        path = Path(self.path)
+        return tuple(path / name for name in TOKENIZER_FILES) if path.is_dir() else (path,)

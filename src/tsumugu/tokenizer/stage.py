@@ -1,12 +1,18 @@
-"""Documents to a tokenizer: train on a sample, export, check on held-out documents."""
+"""Documents to a tokenizer: trained on a sample or given, checked on held-out documents."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from tsumugu.errors import TsumuguError
+from tsumugu.files import read_json
 from tsumugu.pipeline import Counts, StageContext
-from tsumugu.tokenizer.config import BYTE_PIECES, SPECIAL_TOKENS
-from tsumugu.tokenizer.export import differing_documents, load_sentencepiece, write_tokenizer
+from tsumugu.tokenizer.encoder import load_encoder
+from tsumugu.tokenizer.equality import load_twins, verdicts
+from tsumugu.tokenizer.existing import write_existing, write_settings
+from tsumugu.tokenizer.export import FAST, SPIECE, write_sentencepiece
+from tsumugu.tokenizer.presets import BYTES, PRESETS
 from tsumugu.tokenizer.sampling import Split, Totals, count_text, draw_documents, plan_sample
 from tsumugu.tokenizer.training_process import train_in_process
 
@@ -22,23 +28,28 @@ def run(context: StageContext) -> Counts:
     totals = count_text(documents, split, work=context.work / "counts", resources=context.resources)
     _refuse_empty_side(totals, split)
 
-    _refuse_unknown_sources(config.source_weights or {}, totals)
-    shares = plan_sample(
-        totals.training, characters=config.training_characters, weights=config.source_weights
-    )
-    model, seen = train_in_process(documents, shares, split, config, work=context.work / "training")
-    write_tokenizer(context.folder, model, model_max_length=recipe.model.max_position_embeddings)
+    longest = recipe.model.max_position_embeddings
+    counts: Counts = {}
+    if config.path is not None:
+        write_existing(Path(config.path), context.folder, model_max_length=longest)
+    else:
+        _refuse_unknown_sources(config.source_weights or {}, totals)
+        shares = plan_sample(
+            totals.training, characters=config.training_characters, weights=config.source_weights
+        )
+        model, seen = train_in_process(documents, shares, split, config, work=context.work / "training")
+        write_sentencepiece(context.folder, model)
+        write_settings(context.folder, PRESETS[config.preset].special_tokens, model_max_length=longest)
+        counts["trained_on"] = seen
 
     held_out = plan_sample(totals.held_out, characters=_CHECKED_CHARACTERS)
     texts = [document.text for document in draw_documents(documents, held_out, split, held_out=True)]
-    differing = differing_documents(context.folder, texts)
-    if differing:
-        raise TsumuguError(
-            f"tokenizer: the fast tokenizer differs from SentencePiece on {len(differing)} of "
-            f"{len(texts)} held-out documents, the first is number {differing[0]}. It must not be "
-            f"released; please report it with the recipe."
-        )
-    return {"trained_on": seen, "held_out_documents": len(texts), **_spelling(context.folder, texts)}
+    counts["held_out_documents"] = len(texts)
+    if (context.folder / SPIECE).exists():
+        counts |= {"kind": "SentencePiece unigram", **_check_twin(context.folder, texts)}
+    else:
+        counts["kind"] = read_json(context.folder / FAST)["model"]["type"]
+    return counts | _spelling(context.folder, texts)
 
 
 def _refuse_empty_side(totals: Totals, split: Split) -> None:
@@ -60,22 +71,36 @@ def _refuse_unknown_sources(weights: Mapping[str, float], totals: Totals) -> Non
         )
 
 
+def _check_twin(folder: Path, texts: Sequence[str]) -> Counts:
+    found = verdicts(load_twins(folder), texts)
+    if faults := found["fault"]:
+        raise TsumuguError(
+            f"tokenizer: the fast tokenizer differs from SentencePiece on {len(faults)} of "
+            f"{len(texts)} held-out documents, the first is number {faults[0]}. It must not be "
+            f"released; please report it with the recipe."
+        )
+    return {"ties": len(found["tie"]), "combining_marks": len(found["combining_marks"])}
+
+
 def _spelling(folder: Path, texts: Sequence[str]) -> Counts:
-    processor = load_sentencepiece(folder)
-    encoded = [processor.encode(text) for text in texts]
-    first_piece = len(SPECIAL_TOKENS) + 1 + BYTE_PIECES
-    tokens = sum(map(len, encoded))
-    used = {index for ids in encoded for index in ids}
-    byte_tokens = sum(processor.is_byte(index) for ids in encoded for index in ids)
+    encoder = load_encoder(folder)
+    encoded = encoder.encode_batch(texts)
+    found = np.bincount(np.concatenate(encoded), minlength=encoder.vocab_size)
+    tokens = int(found.sum())
+    used = np.flatnonzero(found).tolist()
+    pieces = dict(zip(used, encoder.pieces(used), strict=True))
+    names = {*BYTES}
+    bytes_used = {index for index, piece in pieces.items() if piece in names}
+    byte_tokens = int(found[sorted(bytes_used)].sum())
     return {
-        "vocab_size": processor.get_piece_size(),
+        "vocab_size": encoder.vocab_size,
         "held_out_tokens": tokens,
         "characters_per_token": sum(map(len, texts)) / tokens,
         "bytes_per_token": sum(len(text.encode()) for text in texts) / tokens,
         "byte_fallback_share": byte_tokens / tokens,
-        "pieces_used_share": len(used) / processor.get_piece_size(),
+        "pieces_used_share": len(used) / encoder.vocab_size,
         "longest_pieces": sorted(
-            (processor.id_to_piece(index) for index in used if index >= first_piece),
+            (piece for index, piece in pieces.items() if index not in bytes_used),
             key=lambda piece: (-len(piece), piece),
         )[:20],
     }

@@ -3,11 +3,16 @@
 As LINE did for japanese-large-lm: raw text goes into the trainer, without a morphological
 analyser or any other pre-tokenizer in front, and characters without a piece fall back to bytes.
 Text is not normalised and no space is put before it, so that decoding gives back exactly what
-was encoded. A line break is a piece of its own.
+was encoded. The preset says which pieces are there before anything is learned.
 
 Scores are rounded to multiples of 1/64. SentencePiece adds them up in 32-bit floats and its fast
 twin in 64-bit ones; on a long document the two would come to different sums, and now and then to
-different pieces. Sums of such multiples are exact in both, up to 2**18 nats.
+different pieces. Sums of such multiples are exact in both: 24 bits hold them up to 2**18 nats, and
+SentencePiece begins its sum anew at 100,000.
+
+The preset's pieces are given to the trainer as user-defined symbols and become normal pieces
+afterwards, as probable as the likeliest learned one, so that the fewest of them win. SentencePiece
+scores user-defined symbols by a formula that is no such multiple and that changed between versions.
 """
 
 import io
@@ -20,7 +25,9 @@ import sentencepiece as spm
 from sentencepiece import sentencepiece_model_pb2
 
 from tsumugu.errors import TsumuguError
-from tsumugu.tokenizer.config import NEWLINE, REQUIRED_CHARACTERS, SPECIAL_TOKENS, TokenizerConfig
+from tsumugu.tokenizer.config import TokenizerConfig
+from tsumugu.tokenizer.export import KIND
+from tsumugu.tokenizer.presets import NEWLINE, PRESETS, SPECIAL_TOKENS
 from tsumugu.tokenizer.sampling import Document
 
 # SentencePiece leaves out longer sentences without a word (its limit is 4192 bytes).
@@ -70,11 +77,12 @@ def train_sentencepiece(
             f"{sum(seen.characters.values()):,} characters: {error}\n"
             f"Choose another tokenizer.vocab_size, or give it more text."
         ) from error
-    return _round_scores(written.getvalue()), seen
+    return _with_exact_scores(written.getvalue()), seen
 
 
 def trainer_options(config: TokenizerConfig) -> dict[str, Any]:
     """SentencePiece's own names for the settings: everything but text, model and log."""
+    preset = PRESETS[config.preset]
     return {
         "model_type": "unigram",
         "vocab_size": config.vocab_size,
@@ -88,21 +96,26 @@ def trainer_options(config: TokenizerConfig) -> dict[str, Any]:
         "split_by_unicode_script": False,
         "split_by_whitespace": False,
         "split_by_number": False,
+        "split_digits": preset.split_digits,
         "allow_whitespace_only_pieces": True,
         "unk_id": 0,
         "bos_id": 1,
         "eos_id": 2,
         "pad_id": 3,
-        "control_symbols": list(SPECIAL_TOKENS[4:]),
-        "user_defined_symbols": [NEWLINE],
-        "required_chars": REQUIRED_CHARACTERS,
+        "control_symbols": [*list(SPECIAL_TOKENS.values())[4:], *preset.reserved],
+        "user_defined_symbols": list(preset.pieces),
+        "required_chars": preset.required_characters,
     }
 
 
-def _round_scores(model: bytes) -> bytes:
+def _with_exact_scores(model: bytes) -> bytes:
     parsed = sentencepiece_model_pb2.ModelProto.FromString(model)
     for piece in parsed.pieces:
         piece.score = round(piece.score * _SCORE_STEPS) / _SCORE_STEPS
+    likeliest = max(piece.score for piece in parsed.pieces if piece.type == KIND.NORMAL)
+    for piece in parsed.pieces:
+        if piece.type == KIND.USER_DEFINED:
+            piece.type, piece.score = KIND.NORMAL, likeliest
     serialized: bytes = parsed.SerializeToString(deterministic=True)
     return serialized
 

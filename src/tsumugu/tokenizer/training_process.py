@@ -58,6 +58,7 @@ def train_in_process(
     Raises:
         TsumuguError: SentencePiece cannot do it, or its process was killed.
     """
+    assert config.vocab_size is not None, "only a tokenizer that is given has no size"
     if not (work / SEEN).exists():
         work.mkdir(parents=True, exist_ok=True)
         request = {

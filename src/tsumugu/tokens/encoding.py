@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tsumugu.files import write_json
-from tsumugu.tokens.sentencepiece_encoder import load_encoder
+from tsumugu.tokenizer.encoder import load_encoder
 from tsumugu.tokens.split import TRAIN, VALIDATION, is_validation
 from tsumugu.tokens.writing import shard_writers
 

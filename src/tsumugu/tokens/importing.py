@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from tsumugu.corpus import hub
 from tsumugu.errors import TsumuguError
 from tsumugu.files import write_json
+from tsumugu.tokenizer.encoder import Encoder, load_encoder
 from tsumugu.tokens.megatron import open_pair
 from tsumugu.tokens.pretokenized import IdsFile, IdsPart, hub_input
-from tsumugu.tokens.sentencepiece_encoder import Encoder, load_encoder
 from tsumugu.tokens.split import TRAIN, VALIDATION, is_validation
 from tsumugu.tokens.writing import shard_writers
 

@@ -20,9 +20,9 @@ from tsumugu.engine import Resources
 from tsumugu.errors import TsumuguError
 from tsumugu.pipeline import is_from_recipe
 from tsumugu.recipe import Recipe, load_recipe
+from tsumugu.tokenizer.encoder import load_encoder
 from tsumugu.tokens.loader import Loader, Row
 from tsumugu.tokens.opening import PACKING, is_packed, open_loader, run_length
-from tsumugu.tokens.sentencepiece_encoder import load_encoder
 from tsumugu.tokens.sequences import Span, each_span
 from tsumugu.tokens.shards import read_index
 from tsumugu.tokens.split import is_validation

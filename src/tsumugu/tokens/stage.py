@@ -7,10 +7,10 @@ from tsumugu.engine import map_shards
 from tsumugu.files import read_json
 from tsumugu.pipeline import Counts, StageContext
 from tsumugu.recipe import Recipe
+from tsumugu.tokenizer.encoder import load_encoder
 from tsumugu.tokens.encoding import EncodeTask, encode_shard
 from tsumugu.tokens.importing import ImportTask, import_part
 from tsumugu.tokens.pretokenized import plan_parts
-from tsumugu.tokens.sentencepiece_encoder import load_encoder
 from tsumugu.tokens.shards import Index, ShardFacts, Source, open_tokens, token_dtype, write_index
 from tsumugu.tokens.split import TRAIN, VALIDATION
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsumugu.files import write_aside
-from tsumugu.tokens.sentencepiece_encoder import Encoder
+from tsumugu.tokenizer.encoder import Encoder
 from tsumugu.tokens.shards import (
     HEADER_BYTES,
     LENGTHS,

@@ -6,7 +6,6 @@ checkpoint appears whole or not at all, and no file in it can run code when it i
 """
 
 import os
-import shutil
 from pathlib import Path
 
 import torch
@@ -29,8 +28,6 @@ def save_checkpoint(
     final = folder / f"{_PREFIX}{step}"
     if not final.exists():
         with write_aside(final) as aside:
-            # A killed process with this one's id may have left a half-written folder.
-            shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir()
             weights = {name: p.detach().contiguous() for name, p in model.named_parameters()}
             _save(weights, aside / _WEIGHTS)

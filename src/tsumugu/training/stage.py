@@ -8,6 +8,7 @@ import torch
 from tsumugu.model.decoder import Decoder, count_parameters
 from tsumugu.pipeline import Counts, StageContext, say_on_stderr
 from tsumugu.recipe import Recipe
+from tsumugu.tokenizer.encoder import load_encoder
 from tsumugu.tokens.opening import PACKING, SourceUse, open_loader, run_length, source_use
 from tsumugu.tokens.shards import open_tokens
 from tsumugu.tokens.split import VALIDATION
@@ -25,7 +26,8 @@ def run(context: StageContext) -> Counts:
     # Nothing here reads memory before it is written; filling it costs 3 % of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     device = pick_device()
-    model = Decoder(recipe.model, recipe.tokenizer.vocab_size, dropout=recipe.pretrain.dropout)
+    vocab_size = load_encoder(context.inputs["tokenizer"]).vocab_size
+    model = Decoder(recipe.model, vocab_size, dropout=recipe.pretrain.dropout)
     model.initialize(recipe.seed)
     model.to(device)
     tokens = context.inputs["tokens"]
@@ -67,9 +69,9 @@ def _describe(name: str, use: SourceUse) -> str:
     return f"source {name}: {use.tokens:,} tokens, {use.share:.2%} of the training, {epochs}"
 
 
-def load_trained(recipe: Recipe, pretrain_folder: Path) -> Decoder:
+def load_trained(recipe: Recipe, pretrain_folder: Path, *, vocab_size: int) -> Decoder:
     """The model of a finished pretrain folder, on the CPU, ready to be asked."""
-    model = Decoder(recipe.model, recipe.tokenizer.vocab_size)
+    model = Decoder(recipe.model, vocab_size)
     checkpoint = latest_checkpoint(pretrain_folder / "checkpoints")
     assert checkpoint is not None, "a finished pretrain stage has a checkpoint"
     load_weights(checkpoint, model)

@@ -15,12 +15,23 @@ from tsumugu.engine import Resources
 
 
 def contained(
-    folder: Path, texts: list[str], *, at_once: int = 10_000, alive: list[bool] | None = None
+    folder: Path,
+    texts: list[str],
+    *,
+    at_once: int = 10_000,
+    block: int = 10**6,
+    alive: list[bool] | None = None,
 ) -> list[bool]:
     measured = measure(folder, texts, DedupConfig(), per_shard=7)
     living = np.array([True] * len(texts) if alive is None else alive)
     found = find_contained(
-        measured, living, share=0.6, work=folder / "work", resources=Resources(1), at_once=at_once
+        measured,
+        living,
+        share=0.6,
+        work=folder / "work",
+        resources=Resources(1),
+        at_once=at_once,
+        block_characters=block,
     )
     return [bool(one) for one in found]
 
@@ -51,16 +62,18 @@ def test_a_document_that_shares_little_stays(tmp_path: Path) -> None:
     assert contained(tmp_path, [common + "a" * 40, common + "b" * 40, ""]) == [False, False, False]
 
 
-@pytest.mark.parametrize("at_once", [40, 10_000])
+@pytest.mark.parametrize(("at_once", "block"), [(40, 10**6), (40, 300), (10_000, 1), (10_000, 10**6)])
 @pytest.mark.parametrize("seed", range(4))
-def test_divided_lines_give_what_one_memory_gives(tmp_path: Path, seed: int, at_once: int) -> None:
+def test_divided_lines_give_what_one_memory_gives(
+    tmp_path: Path, seed: int, at_once: int, block: int
+) -> None:
     draw = random.Random(seed)
     lines = [f"これは{number}番目の行であり、どこかで繰り返される。" for number in range(60)]
     texts = ["\n".join(draw.choices(lines, k=draw.randrange(12))) for _ in range(60)]
     alive = [draw.random() < 0.9 for _ in texts]
     expected = by_definition(texts, 0.6, alive)
     assert 5 < sum(expected) < 55
-    assert contained(tmp_path, texts, at_once=at_once, alive=alive) == expected
+    assert contained(tmp_path, texts, at_once=at_once, block=block, alive=alive) == expected
 
 
 def test_what_is_contained_itself_contains_nothing(tmp_path: Path) -> None:

@@ -7,16 +7,19 @@ is contained itself contains nothing.
 Lines are compared in divisions by hash, so that no task holds more than `AT_ONCE` of them. A first
 pass counts, for each document, the characters in lines that any shorter document has; only those
 that reach the share that way can be contained at all, and only their lines come together for the
-decision, which then is the same as if all lines had been in one memory. That memory is 16 bytes
-for each document, and 24 for each line of the candidates that repeats.
+decision, which then is the same as if all lines had been in one memory. They are read in the order
+in which documents are asked, those of a block of documents at a time; what stays in memory is 24
+bytes for each document, and one for each different line that candidates share.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numba import njit
 from numpy.typing import NDArray
@@ -24,10 +27,13 @@ from numpy.typing import NDArray
 from tsumugu.corpus.dedup import shards
 from tsumugu.engine import Resources
 
+_BLOCK_CHARACTERS = 2**25
+"""Characters of the documents whose lines are read together, at least `SHORTEST_LINE` in each line."""
+
 
 @dataclass(frozen=True)
 class LineTask:
-    """One division of all lines. Without `candidates` it is the first pass, else the second."""
+    """One division of all lines. Without `places` it is the first pass, else the second."""
 
     shards: tuple[Path, ...]
     part: int
@@ -36,8 +42,8 @@ class LineTask:
     """`bool [documents]` as .npy."""
     totals: Path
     """Characters in comparable lines, `int64 [documents]` as .npy."""
-    candidates: Path | None
-    """`bool [documents]` as .npy."""
+    places: Path | None
+    """When each document is asked, -1 for those that cannot be contained; `int64 [documents]` as .npy."""
     output: Path
 
 
@@ -49,6 +55,7 @@ def find_contained(
     work: Path,
     resources: Resources,
     at_once: int = shards.AT_ONCE,
+    block_characters: int = _BLOCK_CHARACTERS,
 ) -> NDArray[np.bool_]:
     """Which documents stand, for at least `share` of their characters, in shorter kept ones.
 
@@ -60,7 +67,7 @@ def find_contained(
     alive_path = shards.save_array(work / "alive.npy", alive)
     totals_path = shards.save_array(work / "totals.npy", totals)
 
-    def run_pass(name: str, candidates: Path | None) -> list[Path]:
+    def run_pass(name: str, places: Path | None) -> list[Path]:
         parts = max(1, -(-lines // at_once))
         tasks = [
             LineTask(
@@ -69,7 +76,7 @@ def find_contained(
                 parts=parts,
                 alive=alive_path,
                 totals=totals_path,
-                candidates=candidates,
+                places=places,
                 output=work / f"{name}-{part:04d}.parquet",
             )
             for part in range(parts)
@@ -88,22 +95,48 @@ def find_contained(
     if not candidates.any():
         return contained
 
-    files = run_pass("candidates", shards.save_array(work / "candidates.npy", candidates))
-    table = pa.concat_tables([pq.read_table(path) for path in files])
-    rows = table["row"].to_numpy()
+    asked = np.flatnonzero(candidates)
     # From the shortest document on; of equal ones, the first.
-    order = np.lexsort((rows, totals[rows]))
-    _, keys = np.unique(table["key"].to_numpy(), return_inverse=True)
-    _decide(
-        rows[order],
-        keys.astype(np.int64)[order],
-        table["characters"].to_numpy()[order],
-        table["definite"].to_numpy()[order],
-        totals,
-        share,
-        contained,
-    )
+    asked = asked[np.argsort(totals[asked], kind="stable")]
+    places = np.full(len(totals), -1, dtype=np.int64)
+    places[asked] = np.arange(len(asked))
+    files = run_pass("candidates", shards.save_array(work / "places.npy", places))
+    # Every division numbers its lines from 0.
+    lines_before = np.cumsum([0, *(_different_lines(path) for path in files)])
+    seen = np.zeros(lines_before[-1], dtype=np.bool_)
+    blocks = np.cumsum(totals[asked]) // block_characters
+    for first, last in zip(*_ends(blocks), strict=True):
+        wanted = [("place", ">=", first), ("place", "<", last)]
+        tables = [pq.read_table(path, filters=wanted) for path in files]
+        found = np.concatenate([table["place"].to_numpy() for table in tables])
+        shared = np.concatenate(
+            [table["line"].to_numpy() + before for table, before in zip(tables, lines_before, strict=False)]
+        )
+        table = pa.concat_tables(tables)
+        order = np.argsort(found, kind="stable")
+        _decide(
+            asked[found[order]],
+            shared[order],
+            table["characters"].to_numpy()[order],
+            table["definite"].to_numpy()[order],
+            totals,
+            share,
+            seen,
+            contained,
+        )
     return contained
+
+
+def _ends(blocks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where each block of equal numbers begins, and where it ends."""
+    changes = np.flatnonzero(np.diff(blocks)) + 1
+    return np.concatenate([[0], changes]), np.concatenate([changes, [len(blocks)]])
+
+
+def _different_lines(path: Path) -> int:
+    """How many different lines one division of the second pass has."""
+    most = pc.max(pq.read_table(path, columns=["line"])["line"]).as_py()
+    return 0 if most is None else int(most) + 1
 
 
 def count_values(path: Path, column: str) -> int:
@@ -116,7 +149,8 @@ def count_values(path: Path, column: str) -> int:
 
 def compare_lines(task: LineTask) -> None:
     """First pass: `row`, `characters` of lines that a shorter document has. Second pass: the lines of
-    candidates that any other document has; `definite` if a shorter one has it that stays for sure."""
+    candidates that any other document has, by `place`; `line` numbers different ones, and `definite`
+    says whether a shorter document has it that stays for sure."""
     alive, totals = shards.load_array(task.alive), shards.load_array(task.totals)
     all_keys, all_rows, all_lengths = [], [], []
     for start, table in shards.tables(task.shards, ["line_keys", "line_lengths"]):
@@ -128,21 +162,56 @@ def compare_lines(task: LineTask) -> None:
             wanted &= shards.part_of(keys, task.parts) == task.part
         all_keys.append(keys[wanted])
         all_rows.append(rows[wanted])
-        all_lengths.append(lengths[wanted].astype(np.int64))
-    keys, rows, lengths = (np.concatenate(parts) for parts in (all_keys, all_rows, all_lengths))
+        all_lengths.append(lengths[wanted])
+    keys, rows, lengths = (shards.join_arrays(pieces) for pieces in (all_keys, all_rows, all_lengths))
     order = np.argsort(keys, kind="stable")
-    keys, rows, lengths = keys[order], rows[order], lengths[order]
-    if task.candidates is None:
+    # One after the other, so that only one of them is held twice.
+    keys = keys[order]
+    rows = rows[order]
+    lengths = lengths[order]
+    del order
+    if task.places is None:
         covered = _covered_by(keys, rows, totals, np.ones(1, dtype=np.bool_))
-        found, places = np.unique(rows[covered], return_inverse=True)
-        characters = np.bincount(places, weights=lengths[covered], minlength=len(found)).astype(np.int64)
+        del keys
+        rows = rows[covered]
+        lengths = lengths[covered]
+        order = np.argsort(rows, kind="stable")
+        found, characters = _sum_by(rows[order], lengths[order])
         shards.write_columns(task.output, {"row": found, "characters": characters})
         return
-    candidates = shards.load_array(task.candidates)
-    definite = _covered_by(keys, rows, totals, ~candidates)
-    wanted = candidates[rows] & _is_shared(keys, rows)
-    columns = {"row": rows, "key": keys, "characters": lengths, "definite": definite}
-    shards.write_columns(task.output, {name: column[wanted] for name, column in columns.items()})
+    places = shards.load_array(task.places)
+    definite = _covered_by(keys, rows, totals, places < 0)
+    wanted = (places[rows] >= 0) & _is_shared(keys, rows)
+    columns: dict[str, NDArray[Any]] = {
+        "definite": definite[wanted],
+        "characters": lengths[wanted],
+        "line": _numbered(keys[wanted]),
+    }
+    del keys, lengths
+    columns["place"] = places[rows[wanted]]
+    del rows
+    order = np.argsort(columns["place"], kind="stable")
+    for name in columns:
+        columns[name] = columns[name][order]
+    # Small groups of rows: a reader skips those of other documents.
+    shards.write_columns(task.output, columns, row_group_size=2**16)
+
+
+def _numbered(keys: NDArray[np.uint64]) -> NDArray[np.int32]:
+    """Sorted keys as numbers from 0, equal ones alike."""
+    changes = np.zeros(len(keys), dtype=np.int32)
+    changes[1:] = keys[1:] != keys[:-1]
+    return np.cumsum(changes, dtype=np.int32, out=changes)
+
+
+def _sum_by(
+    rows: NDArray[np.int64], lengths: NDArray[np.uint32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The different rows, which ascend, and the sum of the lengths of each."""
+    if not len(rows):
+        return rows, np.zeros(0, dtype=np.int64)
+    firsts = np.concatenate([[0], np.flatnonzero(rows[1:] != rows[:-1]) + 1])
+    return rows[firsts], np.add.reduceat(lengths, firsts, dtype=np.int64)
 
 
 @njit(cache=True)
@@ -185,20 +254,19 @@ def _is_shared(keys, rows):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _decide(rows, keys, lengths, definite, totals, share, contained):  # type: ignore[no-untyped-def]
-    seen = np.zeros(keys.max() + 1 if len(keys) else 0, dtype=np.bool_)
+def _decide(rows, lines, lengths, definite, totals, share, seen, contained):  # type: ignore[no-untyped-def]
     start = 0
     while start < len(rows):
         row = rows[start]
         known = 0
         end = start
         while end < len(rows) and rows[end] == row:
-            if definite[end] or seen[keys[end]]:
+            if definite[end] or seen[lines[end]]:
                 known += lengths[end]
             end += 1
         if known >= share * totals[row]:
             contained[row] = True
         else:
             for index in range(start, end):
-                seen[keys[index]] = True
+                seen[lines[index]] = True
         start = end

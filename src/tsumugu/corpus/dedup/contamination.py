@@ -6,7 +6,7 @@ are longer, hence the thresholds) of every document that stays is looked up amon
 evaluation sets. `DecontaminationConfig` says when a document goes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 
 from tsumugu.corpus.config import DecontaminationConfig
 from tsumugu.corpus.dedup import shards
-from tsumugu.corpus.dedup.evaluation_sets import Windows, read_windows, windows_of
+from tsumugu.corpus.dedup.evaluation_sets import (
+    WindowIndex,
+    Windows,
+    load_windows,
+    read_windows,
+    save_windows,
+    windows_of,
+)
 from tsumugu.engine import Resources
 from tsumugu.files import write_json
 
@@ -38,6 +45,8 @@ class LookupTask:
     alive: Path
     """`bool [documents]` as .npy; the others are not looked at."""
     config: DecontaminationConfig
+    windows: Path
+    """The folder in which `save_windows` put them: read once, and mapped by every task."""
     output: Path
 
 
@@ -53,7 +62,7 @@ class Hits:
     """`[3, pairs]`: document, item, and how many of the item's windows stand in the document."""
 
 
-def find_hits(texts: Sequence[str], windows: Windows, ngram: int) -> Hits:
+def find_hits(texts: Sequence[str], windows: WindowIndex, ngram: int) -> Hits:
     """Look up all windows of `texts`."""
     owners, keys = windows_of(texts, ngram)
     places = np.minimum(np.searchsorted(windows.keys, keys), len(windows.keys) - 1)
@@ -75,21 +84,17 @@ def find_hits(texts: Sequence[str], windows: Windows, ngram: int) -> Hits:
 
 def look_up(task: LookupTask) -> None:
     """Write every living document with a hit: `row`, `share`, `hits`, `contaminated`, `items`, `found`."""
-    windows = read_windows(task.config)
+    windows = load_windows(task.windows)
     rows: list[dict[str, Any]] = []
-    texts = pq.read_table(task.shard, columns=["text"])["text"]
-    alive = shards.load_array(task.alive)[task.first_row : task.first_row + len(texts)]
-    places = np.flatnonzero(alive)
-    for start in range(0, len(places), _AT_ONCE):
-        batch = places[start : start + _AT_ONCE]
-        found = find_hits(texts.take(pa.array(batch)).to_pylist(), windows, task.config.ngram)
+    for batch, texts in _living_texts(task):
+        found = find_hits(texts, windows, task.config.ngram)
         for document in np.flatnonzero(found.hits):
             _, items, numbers = found.pairs[:, found.pairs[0] == document]
             shares = numbers / windows.counts[items]
             best = np.lexsort((items, -shares))[:MOST_ITEMS]
             rows.append(
                 {
-                    "row": int(batch[document]) + task.first_row,
+                    "row": int(batch[document]),
                     "share": float(found.shares[document]),
                     "hits": int(found.hits[document]),
                     "contaminated": _is_contaminated(
@@ -105,6 +110,17 @@ def look_up(task: LookupTask) -> None:
     shards.write_columns(
         task.output, {name: pa.array([row[name] for row in rows], kind) for name, kind in _LOOKUP}
     )
+
+
+def _living_texts(task: LookupTask) -> Iterator[tuple[NDArray[np.int64], list[str]]]:
+    """Rows and texts of the documents that are looked at, a few hundred at a time."""
+    alive = shards.load_array(task.alive)
+    for start, table in shards.row_groups(task.shard, ["text"]):
+        first = task.first_row + start
+        rows = np.flatnonzero(alive[first : first + table.num_rows])
+        for place in range(0, len(rows), _AT_ONCE):
+            batch = rows[place : place + _AT_ONCE]
+            yield batch + first, table["text"].take(pa.array(batch)).to_pylist()
 
 
 _LOOKUP = [
@@ -131,10 +147,11 @@ def find_contaminated(
         TsumuguError: an evaluation set yields nothing to look for.
     """
     windows = read_windows(config)
+    folder = save_windows(work / "windows", windows.index)
     offsets = shards.row_offsets(measured)
     alive_path = shards.save_array(work / "alive.npy", alive)
     tasks = [
-        LookupTask(path, int(offsets[index]), alive_path, config, work / f"hits-{index:05d}.parquet")
+        LookupTask(path, int(offsets[index]), alive_path, config, folder, work / f"hits-{index:05d}.parquet")
         for index, path in enumerate(measured)
     ]
     characters = shards.read_numbers(measured, "compared_characters", np.int64)
@@ -147,14 +164,17 @@ def find_contaminated(
     )
     contaminated = np.zeros(len(alive), dtype=np.bool_)
     documents: list[dict[str, Any]] = []
+    with_a_hit = 0
     for task in tasks:
         found = pq.read_table(task.output)
+        with_a_hit += found.num_rows
+        found = found.filter(found["contaminated"])
         rows = found["row"].to_numpy()
-        contaminated[rows[found["contaminated"].to_numpy(zero_copy_only=False)]] = True
+        contaminated[rows] = True
         if len(rows):
             ids = pq.read_table(task.shard, columns=["id"])["id"].take(pa.array(rows - task.first_row))
             documents += found.append_column("id", ids).to_pylist()
-    write_json(work / "contamination.json", _report(config, windows, documents))
+    write_json(work / "contamination.json", _report(config, windows, documents, with_a_hit))
     return contaminated
 
 
@@ -169,32 +189,30 @@ def _is_contaminated(
 
 
 def _report(
-    config: DecontaminationConfig, windows: Windows, documents: list[dict[str, Any]]
+    config: DecontaminationConfig, windows: Windows, documents: list[dict[str, Any]], with_a_hit: int
 ) -> dict[str, Any]:
     """What was looked for, and for each item which contaminated documents hold how much of it."""
     hits: dict[int, list[dict[str, Any]]] = {}
     for document in documents:
-        if document["contaminated"]:
-            for item, share in zip(document["items"], document["found"], strict=True):
-                hits.setdefault(item, []).append({"id": document["id"], "share": round(share, 4)})
-    dropped = [document for document in documents if document["contaminated"]]
+        for item, share in zip(document["items"], document["found"], strict=True):
+            hits.setdefault(item, []).append({"id": document["id"], "share": round(share, 4)})
     return {
         "ngram": config.ngram,
         "evaluation": [evaluation.path for evaluation in config.evaluation],
         "items": len(windows.items),
-        "items_without_windows": int((windows.counts == 0).sum()),
-        "windows": len(windows.keys),
-        "documents_with_a_hit": len(documents),
-        "documents_contaminated": len(dropped),
+        "items_without_windows": int((windows.index.counts == 0).sum()),
+        "windows": len(windows.index.keys),
+        "documents_with_a_hit": with_a_hit,
+        "documents_contaminated": len(documents),
         "documents": [
             {"id": document["id"], "share": round(document["share"], 4), "hits": document["hits"]}
-            for document in dropped
+            for document in documents
         ],
         "hits": [
             {
                 "item": windows.items[item].name,
                 "text": " / ".join(windows.items[item].texts)[:_EXCERPT],
-                "windows": int(windows.counts[item]),
+                "windows": int(windows.index.counts[item]),
                 "documents": found,
             }
             for item, found in sorted(hits.items())

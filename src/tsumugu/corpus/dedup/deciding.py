@@ -17,6 +17,7 @@ Memory of this process: about 50 bytes for each document. Tasks bound their own.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -212,10 +213,11 @@ def _find_removals(
     limit = substrings.group_characters if substrings is not None else 0
     characters = shards.read_numbers(measured, "compared_characters", np.int64)
     tasks: list[RemovalTask] = []
+    volumes = [int(characters[start:end].sum()) for start, end in pairwise(offsets)]
     first, held = 0, 0
-    for index in range(len(measured)):
-        held += int(characters[offsets[index] : offsets[index + 1]].sum())
-        if held < limit and index + 1 < len(measured):
+    for index, volume in enumerate(volumes):
+        held += volume
+        if index + 1 < len(measured) and held + volumes[index + 1] <= limit:
             continue
         tasks.append(
             RemovalTask(
@@ -268,7 +270,7 @@ def _write(
             "duplicate_of": names.take(pa.array(places, mask=~elsewhere[part])),
             "removals": pc.if_else(kept, next(cuts), pa.scalar([], REMOVALS)),
         }
-        output = folder / path.name
+        output = folder / f"{index:05d}.parquet"
         with write_aside(output) as aside:
             pq.write_table(pa.Table.from_pydict(columns, schema=DECIDED), aside, compression="zstd")
         outputs.append(output)

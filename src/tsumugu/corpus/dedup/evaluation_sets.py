@@ -7,7 +7,7 @@ the next. Normalisation is that of `normalising.comparable`: NFKC, case folding,
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tsumugu.corpus.config import DecontaminationConfig, EvaluationSet
 from tsumugu.corpus.dedup.hashing import hash_ngrams
 from tsumugu.corpus.dedup.normalising import comparable_codes
+from tsumugu.corpus.dedup.shards import load_array, save_array
 from tsumugu.errors import TsumuguError
 
 _COMPRESSIONS = (".gz", ".bz2", ".zst")
@@ -34,16 +35,23 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Windows:
-    """All items of all sets. Window `keys[i]` stands in `items[starts[i] : starts[i + 1]]`."""
+class WindowIndex:
+    """Where windows stand: `keys[i]` in the items `owners[starts[i] : starts[i + 1]]`."""
 
-    items: list[Item]
     counts: NDArray[np.int64]
     """Different windows of each item."""
     keys: NDArray[np.uint64]
     """Different windows of all items, ascending."""
     starts: NDArray[np.int64]
     owners: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """All items of all sets, and their windows."""
+
+    items: list[Item]
+    index: WindowIndex
 
 
 def read_windows(config: DecontaminationConfig) -> Windows:
@@ -66,13 +74,25 @@ def read_windows(config: DecontaminationConfig) -> Windows:
     texts, keys = windows_of([text for item in items for text in item.texts], config.ngram)
     pairs = np.unique(np.stack([keys, owners[texts].astype(np.uint64)]), axis=1)
     distinct, starts = np.unique(pairs[0], return_index=True)
-    return Windows(
-        items=items,
+    index = WindowIndex(
         counts=np.bincount(pairs[1].astype(np.int64), minlength=len(items)),
         keys=distinct,
         starts=np.append(starts, pairs.shape[1]).astype(np.int64),
         owners=pairs[1].astype(np.int64),
     )
+    return Windows(items, index)
+
+
+def save_windows(folder: Path, index: WindowIndex) -> Path:
+    """Write the arrays of `index` into `folder`, for tasks to map into their memory."""
+    for one in fields(index):
+        save_array(folder / f"{one.name}.npy", getattr(index, one.name))
+    return folder
+
+
+def load_windows(folder: Path) -> WindowIndex:
+    """What `save_windows` wrote."""
+    return WindowIndex(**{one.name: load_array(folder / f"{one.name}.npy") for one in fields(WindowIndex)})
 
 
 def windows_of(texts: Sequence[str], size: int) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:

@@ -15,7 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from tsumugu.corpus.dedup import groups
-from tsumugu.corpus.dedup.shards import AT_ONCE, load_array, part_of, tables, write_columns
+from tsumugu.corpus.dedup.shards import AT_ONCE, join_arrays, load_array, part_of, tables, write_columns
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,11 @@ def _join_part(
         rows.append(np.flatnonzero(wanted) + start)
         for place, column in enumerate(columns):
             collected[place].append(table[column].to_numpy()[wanted])
-    values = [np.concatenate(column) for column in collected]
+    values = [join_arrays(column) for column in collected]
     # Stable: rows of equal keys stay in input order.
     order = np.argsort(values[0], kind="stable") if len(values) == 1 else np.lexsort(values[::-1])
     pairs: tuple[NDArray[np.int64], NDArray[np.int64]] = _pairs(
-        values[0], values[-1], np.concatenate(rows).astype(np.int64), order, task.most
+        values[0], values[-1], join_arrays(rows).astype(np.int64, copy=False), order, task.most
     )
     return pairs
 

@@ -1,9 +1,11 @@
 """The spans of text to cut from the documents of one shard, or of a group of shards.
 
-The one place of deduplication that reads texts of whole shards: repeated lines and repeated
-substrings are marked character by character in one mask, and the mask becomes spans.
+Repeated lines and repeated substrings are marked character by character in one mask, and the mask
+becomes spans. For lines the texts of one row group are held at a time; for substrings, which are
+compared with each other, the code points of the whole group of shards.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numba import njit
+from numpy.typing import NDArray
 
 from tsumugu.corpus.dedup import shards
 from tsumugu.corpus.dedup.normalising import comparable_codes
-from tsumugu.corpus.dedup.repeats import mark_repeats
+from tsumugu.corpus.dedup.repeats import mark_repeats, read_frequent
 from tsumugu.corpus.dedup.substrings import mark_substrings
 from tsumugu.corpus.signals.batch import code_points
 from tsumugu.corpus.signals.classes import CLASSES, SPACE
@@ -38,28 +41,68 @@ class RemovalTask:
     output: Path
 
 
+@dataclass(frozen=True)
+class _Marked:
+    """Texts and what is to be cut from them."""
+
+    codes: NDArray[np.uint32]
+    offsets: NDArray[np.int64]
+    cut: NDArray[np.bool_]
+    """`bool [characters]`."""
+
+
 def mark_removals(task: RemovalTask) -> None:
     """Write, for every row of the shards: `removals` (spans of code points), `left` (visible characters)."""
-    texts: list[str] = []
-    for _, table in shards.tables(task.shards, ["text"]):
-        texts += table["text"].to_pylist()
-    rows = np.arange(len(texts)) + task.first_row
-    alive = shards.load_array(task.alive)[rows]
-    texts = [text if lives else "" for text, lives in zip(texts, alive, strict=True)]
-    codes, offsets = code_points(texts)
-    cut = np.zeros(len(codes), dtype=np.bool_)
-    if task.frequent is not None:
-        compared = comparable_codes(texts)
-        mark_repeats(
-            codes, offsets, compared, rows, frequent=task.frequent, paragraphs=task.paragraphs, cut=cut
-        )
+    portions = _with_repeats(task)
     if task.min_characters is not None:
-        mark_substrings(codes, offsets, size=task.min_characters, cut=cut)
-    counts, starts, ends = _spans(cut, offsets)
-    left = _count_visible(codes, offsets, cut, CLASSES)
-    spans = pa.StructArray.from_arrays([pa.array(starts), pa.array(ends)], names=["start", "end"])
-    removals = pa.ListArray.from_arrays(pa.array(counts.astype(np.int32)), spans)
-    shards.write_columns(task.output, {"removals": removals, "left": left})
+        portions = iter([_with_substrings(portions, task.min_characters)])
+    removals, left = [pa.array([], REMOVALS)], [np.zeros(0, dtype=np.int64)]
+    for portion in portions:
+        counts, starts, ends = _spans(portion.cut, portion.offsets)
+        spans = pa.StructArray.from_arrays([pa.array(starts), pa.array(ends)], names=["start", "end"])
+        removals.append(pa.ListArray.from_arrays(pa.array(counts.astype(np.int32)), spans).cast(REMOVALS))
+        left.append(_count_visible(portion.codes, portion.offsets, portion.cut, CLASSES))
+    columns = {"removals": pa.concat_arrays(removals), "left": np.concatenate(left)}
+    shards.write_columns(task.output, columns)
+
+
+def _with_repeats(task: RemovalTask) -> Iterator[_Marked]:
+    """The texts of each row group, with their repeated lines marked."""
+    alive = shards.load_array(task.alive)
+    frequent = None if task.frequent is None else read_frequent(task.frequent)
+    row = task.first_row
+    for path in task.shards:
+        for _, table in shards.row_groups(path, ["text"]):
+            rows = np.arange(table.num_rows) + row
+            row += table.num_rows
+            texts = [
+                text if lives else ""
+                for text, lives in zip(table["text"].to_pylist(), alive[rows], strict=True)
+            ]
+            codes, offsets = code_points(texts)
+            cut = np.zeros(len(codes), dtype=np.bool_)
+            if frequent is not None:
+                compared = comparable_codes(texts)
+                mark_repeats(
+                    codes, offsets, compared, rows, frequent=frequent, paragraphs=task.paragraphs, cut=cut
+                )
+            yield _Marked(codes, offsets, cut)
+
+
+def _with_substrings(portions: Iterator[_Marked], size: int) -> _Marked:
+    """All portions in one, with the substrings that repeat in any of them marked too."""
+    codes, sizes, cut = [], [np.zeros(1, dtype=np.int64)], []
+    for portion in portions:
+        codes.append(portion.codes)
+        sizes.append(np.diff(portion.offsets))
+        cut.append(portion.cut)
+    joined = _Marked(
+        codes=shards.join_arrays(codes),
+        offsets=np.cumsum(np.concatenate(sizes)),
+        cut=shards.join_arrays(cut),
+    )
+    mark_substrings(joined.codes, joined.offsets, size=size, cut=joined.cut)
+    return joined
 
 
 def cut_spans(text: str, spans: list[dict[str, int]] | None) -> str:

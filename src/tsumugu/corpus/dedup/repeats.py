@@ -88,10 +88,17 @@ def count_documents(task: FrequencyTask) -> None:
             wanted &= shards.part_of(keys, task.parts) == task.part
         all_keys.append(keys[wanted])
         all_rows.append(rows[wanted])
-    keys, rows = np.concatenate(all_keys), np.concatenate(all_rows)
+    keys, rows = shards.join_arrays(all_keys), shards.join_arrays(all_rows)
     order = np.argsort(keys, kind="stable")
-    found = _frequent(keys[order], rows[order], task.max_documents)
+    keys, rows = keys[order], rows[order]
+    found = _frequent(keys, rows, task.max_documents)
     shards.write_columns(task.output, dict(zip(("key", "first", "documents"), found, strict=True)))
+
+
+def read_frequent(path: Path) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """What `find_frequent` wrote: keys, ascending, and the row of the first document with each."""
+    table = pq.read_table(path, columns=["key", "first"])
+    return table["key"].to_numpy(), table["first"].to_numpy()
 
 
 def mark_repeats(
@@ -100,7 +107,7 @@ def mark_repeats(
     compared: tuple[NDArray[np.uint32], NDArray[np.int64]],
     rows: NDArray[np.int64],
     *,
-    frequent: Path,
+    frequent: tuple[NDArray[np.uint64], NDArray[np.int64]],
     paragraphs: bool,
     cut: NDArray[np.bool_],
 ) -> None:
@@ -110,17 +117,16 @@ def mark_repeats(
         codes, offsets: the texts themselves.
         compared: the same texts as `comparable_codes` returns them.
         rows: of each text, `int64 [documents]`.
-        frequent: what `find_frequent` wrote.
+        frequent: as `read_frequent` returns it.
         cut: `bool [characters]`, aligned with `codes`.
     """
-    table = pq.read_table(frequent)
+    known, first_rows = frequent
     units, keys, _, firsts, afters = hash_units(*compared, paragraphs=paragraphs)
-    known = table["key"].to_numpy()
     if not len(known) or not len(keys):
         return
     places = np.minimum(np.searchsorted(known, keys), len(known) - 1)
     owners = np.repeat(rows, np.diff(units))
-    repeated = (known[places] == keys) & (table["first"].to_numpy()[places] != owners)
+    repeated = (known[places] == keys) & (first_rows[places] != owners)
     _mark(codes, offsets, units, firsts, afters, repeated, paragraphs, cut)
 
 

@@ -1,7 +1,8 @@
-"""Columns of all measured shards, read one after the other.
+"""Columns of all measured files, read one after the other.
 
 A document is known by its row: its place among all documents in input order. Everything here reads
-one shard at a time and keeps only what was asked for.
+one file at a time and keeps only what was asked for. A shard is a measured file: a part of bounded
+size (`measuring.MeasuredPart`), and texts are read a row group of it at a time.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 from tsumugu.engine import Resources, T, map_shards
 from tsumugu.files import write_aside
 
-AT_ONCE = 2**24
-"""Keys that one task holds and sorts at a time, at about 32 bytes of memory each; when there are
+AT_ONCE = 2**22
+"""Keys that one task holds and sorts at a time, at about 55 bytes of memory each; when there are
 more, they are divided by their upper bits."""
 _SMALL = 2**20
 """So many keys or characters are compared sooner than a worker process starts."""
@@ -48,6 +49,26 @@ def tables(shards: Sequence[Path], columns: Sequence[str]) -> Iterator[tuple[int
         start += table.num_rows
 
 
+def row_groups(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
+    """The row at which each row group of one shard begins, and its table of `columns`.
+
+    A row group is what was measured together, some megabytes, so its texts may be held at once.
+    """
+    start = 0
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group, columns=list(columns))
+            yield start, table
+            start += table.num_rows
+
+
+def join_arrays(pieces: list[NDArray[Any]]) -> NDArray[Any]:
+    """The pieces as one array; the list is emptied, so that they are not held longer than needed."""
+    joined = np.concatenate(pieces)
+    pieces.clear()
+    return joined
+
+
 def lists_of(table: pa.Table, column: str) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """A column of lists as offsets `int64 [rows + 1]` and all values."""
     array = table[column].combine_chunks()
@@ -76,10 +97,12 @@ def load_array(path: Path) -> NDArray[Any]:
     return array
 
 
-def write_columns(path: Path, columns: dict[str, Any]) -> None:
+def write_columns(path: Path, columns: dict[str, Any], *, row_group_size: int | None = None) -> None:
     """Write arrays as Parquet, atomically."""
     with write_aside(path) as aside:
-        pq.write_table(pa.table(columns), aside, compression="zstd", use_dictionary=False)
+        pq.write_table(
+            pa.table(columns), aside, compression="zstd", use_dictionary=False, row_group_size=row_group_size
+        )
 
 
 def map_tasks(

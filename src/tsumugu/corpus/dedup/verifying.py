@@ -1,7 +1,7 @@
 """Near-duplicates joined only after their exact Jaccard similarity was computed.
 
 The documents of a group that MinHash joins are brought together in one file (a shuffle of the texts
-that have a candidate at all): groups fill buckets of about 2**25 characters, and each bucket is one
+that have a candidate at all): groups fill buckets of about 2**24 characters, and each bucket is one
 independent task. Within it, for each band and each key: the first document with the key leads; every
 other one is compared with the leaders until one is similar enough, and becomes a leader itself if
 none is. Documents come in the order of their exact keys, so the input order changes no cluster. There
@@ -12,7 +12,7 @@ What that guarantees: each pair that joins two documents has at least the simila
 documents of a cluster may still be joined by a chain only, and a pair that is similar enough can be
 missed if neither leads and their leaders differ, or behind MOST_LEADERS leaders.
 
-Memory of a task: about 20 bytes for each character of a bucket; a group is never divided.
+Memory of a task: about 8 bytes for each character of a bucket; a group is never divided.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ from tsumugu.corpus.dedup.normalising import comparable_codes
 from tsumugu.engine import Resources
 from tsumugu.files import write_aside
 
-BUCKET_CHARACTERS = 2**25
+BUCKET_CHARACTERS = 2**24
 MOST_LEADERS = 16
 
 
@@ -54,6 +54,8 @@ class VerifyTask:
 
     shuffled: tuple[Path, ...]
     bucket: int
+    characters: int
+    """Of its comparable texts."""
     bands: int
     ngram: int
     similarity: float
@@ -98,7 +100,15 @@ def verify(
     )
     shuffled = tuple(task.output for task in shuffles)
     tasks = [
-        VerifyTask(shuffled, int(bucket), bands, ngram, similarity, work / f"verified-{bucket:05d}.parquet")
+        VerifyTask(
+            shuffled=shuffled,
+            bucket=int(bucket),
+            characters=int(characters[buckets == bucket].sum()),
+            bands=bands,
+            ngram=ngram,
+            similarity=similarity,
+            output=work / f"verified-{bucket:05d}.parquet",
+        )
         for bucket in np.unique(buckets[buckets >= 0])
     ]
     shards.map_tasks(verify_bucket, tasks, amount=amount, resources=resources, description="corpus: verify")
@@ -122,15 +132,27 @@ def shuffle(task: ShuffleTask) -> None:
 
 def verify_bucket(task: VerifyTask) -> None:
     """Write the verified pairs of one bucket."""
-    tables = [pq.read_table(path, filters=[("bucket", "==", task.bucket)]) for path in task.shuffled]
-    table = pa.concat_tables(tables).sort_by([("exact_key", "ascending"), ("exact_check", "ascending")])
+    # No text has more n-grams than characters, so this is enough; what is not used costs nothing.
+    members = np.empty(task.characters, dtype=np.uint64)
+    count = 0
+    sizes, tables = [np.zeros(1, dtype=np.int64)], []
+    for path in task.shuffled:
+        table = pq.read_table(path, filters=[("bucket", "==", task.bucket)])
+        offsets, found = ngram_sets(*comparable_codes(table["text"].to_pylist()), ngram=task.ngram)
+        members[count : count + len(found)] = found
+        count += len(found)
+        sizes.append(np.diff(offsets))
+        tables.append(table.drop_columns(["text"]))
+    set_offsets = np.cumsum(np.concatenate(sizes))
+    table = pa.concat_tables(tables)
     rows = table["row"].to_numpy()
-    codes, offsets = comparable_codes(table["text"].to_pylist())
-    set_offsets, members = ngram_sets(codes, offsets, ngram=task.ngram)
+    # The order of the input must not matter: leaders are taken by exact key.
+    ranks = np.empty(len(rows), dtype=np.int64)
+    ranks[np.lexsort((table["exact_check"].to_numpy(), table["exact_key"].to_numpy()))] = np.arange(len(rows))
     parents = groups.new_forest(len(rows))
     for band in range(task.bands):
         keys = table[band_column(band)].to_numpy()
-        order = np.argsort(keys, kind="stable")
+        order = np.lexsort((ranks, keys))
         _join_similar(keys, order, set_offsets, members, task.similarity, MOST_LEADERS, parents)
     roots = groups.roots(parents)
     joined = roots != np.arange(len(rows))

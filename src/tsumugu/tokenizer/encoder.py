@@ -1,0 +1,156 @@
+"""The one door to a run's tokenizer, of whatever kind: text to ids and back.
+
+SentencePiece does the work where the tokenizer is one (it is several times faster than its twin),
+the `tokenizers` library otherwise. Special tokens are neither added to a text nor found in it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from tsumugu.errors import TsumuguError
+from tsumugu.files import read_json
+from tsumugu.tokenizer.export import FAST, SPIECE, load_sentencepiece
+
+SPECIAL_TOKENS_MAP = "special_tokens_map.json"
+Ids = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A tokenizer."""
+
+    vocab_size: int
+    """One more than the largest id."""
+    bos_id: int | None
+    """None: documents begin with their first piece."""
+    eos_id: int
+    pad_id: int
+    """`eos_id` where the tokenizer has no token for padding."""
+    unk_id: int | None
+    _encode: Callable[[list[str]], list[Ids]]
+    _decode: Callable[[list[int]], str]
+    _piece: Callable[[int], str]
+
+    @property
+    def document_start(self) -> list[int]:
+        """The ids before the first piece of a document: `[bos_id]`, or nothing."""
+        return [] if self.bos_id is None else [self.bos_id]
+
+    @property
+    def prompt_start(self) -> int:
+        """What a model sees before the first piece of a text: `bos_id`, or the end of the text before."""
+        return self.eos_id if self.bos_id is None else self.bos_id
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of `text`."""
+        ids: list[int] = self.encode_batch([text])[0].tolist()
+        return ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
+        """The ids of each text, the same as one by one, as int32 arrays.
+
+        Raises:
+            TsumuguError: a text holds half of a surrogate pair, which no encoding of Unicode can hold.
+        """
+        try:
+            return self._encode(list(texts))
+        except (RuntimeError, TypeError):
+            for text in texts:
+                _refuse_surrogates(text)
+            raise
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of `ids`; special tokens are nothing in it."""
+        return self._decode([int(index) for index in ids])
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """Each id as something to look at; bytes as `<0xE3>`."""
+        return [self._piece(int(index)) for index in ids]
+
+
+def load_encoder(folder: Path) -> Encoder:
+    """The tokenizer of a finished tokenizer stage: SentencePiece where the folder has its model."""
+    return _sentencepiece_encoder(folder) if (folder / SPIECE).exists() else load_fast_encoder(folder)
+
+
+def load_fast_encoder(folder: Path) -> Encoder:
+    """The released form of the tokenizer, `tokenizer.json`."""
+    tokenizer = Tokenizer.from_file(str(folder / FAST))
+    as_for_text(tokenizer)
+
+    def encode(texts: list[str]) -> list[Ids]:
+        found = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return [np.array(one.ids, dtype=np.int32) for one in found]
+
+    def decode(ids: list[int]) -> str:
+        text: str = tokenizer.decode(ids, skip_special_tokens=True)
+        return text
+
+    def piece(index: int) -> str:
+        # Byte-level pieces are spelled in characters of their own; shown as the text they stand for.
+        text: str = tokenizer.decode([index], skip_special_tokens=False)
+        return text if text and "\ufffd" not in text else str(tokenizer.id_to_token(index))
+
+    size = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+    return _encoder(folder, size, tokenizer.token_to_id, encode, decode, piece)
+
+
+def as_for_text(tokenizer: Tokenizer) -> None:
+    """Whole texts, of any length, in which no special token is found."""
+    tokenizer.encode_special_tokens = True
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+
+
+def _sentencepiece_encoder(folder: Path) -> Encoder:
+    processor = load_sentencepiece(folder)
+    return _encoder(
+        folder,
+        processor.get_piece_size(),
+        processor.piece_to_id,
+        # Parallel work is one process per shard.
+        lambda texts: processor.encode(texts, return_type="numpy", num_threads=1),
+        processor.decode,
+        processor.id_to_piece,
+    )
+
+
+def _encoder(
+    folder: Path,
+    vocab_size: int,
+    id_of: Callable[[str], int | None],
+    encode: Callable[[list[str]], list[Ids]],
+    decode: Callable[[list[int]], str],
+    piece: Callable[[int], str],
+) -> Encoder:
+    special = read_json(folder / SPECIAL_TOKENS_MAP)
+    ids = {role: id_of(token) for role, token in special.items() if isinstance(token, str)}
+    eos = ids["eos_token"]
+    assert eos is not None, "the tokenizer stage has seen its piece"
+    pad = ids.get("pad_token")
+    return Encoder(
+        vocab_size=vocab_size,
+        bos_id=ids.get("bos_token"),
+        eos_id=eos,
+        pad_id=eos if pad is None else pad,
+        unk_id=ids.get("unk_token"),
+        _encode=encode,
+        _decode=decode,
+        _piece=piece,
+    )
+
+
+def _refuse_surrogates(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise TsumuguError(
+            f"character {error.start} of a text is half of a surrogate pair "
+            f"(U+{ord(text[error.start]):04X}); such a text cannot be written as UTF-8. "
+            f"Repair it before it comes to the tokenizer."
+        ) from error
