@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -226,6 +227,15 @@ def ray_cluster() -> Iterator[None]:
         yield
         ray.shutdown()
         cluster.shutdown()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """A browser, to see what a page does."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None:
+        pytest.skip("chromium is not installed: the page was not opened in a real browser")
+    return found
 
 
 def _documents(path: Path) -> Iterator[str]:

@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tsumugu import __version__
-from tsumugu.corpus import questions as corpus_questions
+from tsumugu.corpus.questions import QUESTIONS as CORPUS
 from tsumugu.errors import TsumuguError
-from tsumugu.tokens import questions as tokens_questions
+from tsumugu.questions import find_question, parse_question
+from tsumugu.tokenizer.questions import QUESTIONS as TOKENIZER
+from tsumugu.tokens.questions import QUESTIONS as TOKENS
 
 _DESCRIPTION = """\
 Raw Japanese web pages in, a released and evaluated language model out.
@@ -44,7 +46,9 @@ _STAGES = {
     "tokenizer": (
         "documents to a SentencePiece tokenizer",
         "Trains a unigram model with byte fallback on the training documents and exports its fast\n"
-        "twin, which must give the same ids on every held-out document. Load it with AutoTokenizer.",
+        "twin, which must give the same ids on every held-out document. Load it with AutoTokenizer.\n\n"
+        "Afterwards (has its own --help):\n"
+        "  tsumugu tokenizer compare DIR_A DIR_B      the same text split by several tokenizers",
     ),
     "tokens": (
         "documents to token shards",
@@ -77,13 +81,14 @@ _STAGES = {
     ),
 }
 
+_QUESTIONS = {"corpus": CORPUS, "tokenizer": TOKENIZER, "tokens": TOKENS}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    for room in (corpus_questions, tokens_questions):
-        if room.is_question(words):
-            return _answer(room.ask, room.parse_question(words))
+    if question := find_question(_QUESTIONS, words):
+        return _answer(question.answer, parse_question(question, words))
     parser = _parser()
     options, rest = parser.parse_known_args(words)
     # argparse gives up on positional arguments that stand behind an option.

@@ -39,6 +39,7 @@ from tsumugu.files import (
     write_text,
 )
 from tsumugu.recipe import Recipe, recipe_text
+from tsumugu.tokenizer.config import tokenizer_files
 from tsumugu.tokens.pretokenized import fingerprint_ids
 
 MANIFEST = "manifest.json"
@@ -155,7 +156,7 @@ STAGES: tuple[Stage, ...] = (
             fingerprint_ids(r.tokens.pretokenized),
             r.seed,
         ],
-        version=2,
+        version=3,
     ),
     Stage(
         name="pretrain",
@@ -180,7 +181,12 @@ STAGES: tuple[Stage, ...] = (
         name="report",
         reads=("corpus", "tokenizer", "tokens", "pretrain", "evaluate", "release"),
         function="tsumugu.report.stage:run",
-        settings=lambda r: [r.name, r.seed, *_dump(r.report, r.corpus, r.pretrain)],
+        settings=lambda r: [
+            r.name,
+            r.seed,
+            *_dump(r.report, r.corpus, r.pretrain),
+            [_version_of(file) for path in r.report.tokenizers for file in tokenizer_files(Path(path))],
+        ],
         publishes=("report.html",),
     ),
 )

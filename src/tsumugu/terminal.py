@@ -25,6 +25,31 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequen
     return "\n".join(lines)
 
 
+def side_by_side(header: Sequence[str], rows: Sequence[Sequence[str]], *, width: int) -> str:
+    """Long cells in equal columns that fill `width` columns of a terminal, with a blank line between rows."""
+    column = max(1, (width + 2) // len(header) - 2)
+    lines = []
+    for row in (header, *rows):
+        wrapped = [_wrap(visible(cell), column) for cell in row]
+        height = max(map(len, wrapped))
+        for place in range(height):
+            cells = [cell[place] if place < len(cell) else "" for cell in wrapped]
+            lines.append("  ".join(cell + " " * (column - _width(cell)) for cell in cells).rstrip())
+        lines.append("")
+    return "\n".join(lines).rstrip("\n")
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    lines, line, used = [], "", 0
+    for character in text:
+        wide = _width(character)
+        if used + wide > width and line:
+            lines.append(line)
+            line, used = "", 0
+        line, used = line + character, used + wide
+    return [*lines, line]
+
+
 def number(value: float) -> str:
     """A count or a measurement, short enough for a table and exact where it is a whole number."""
     return f"{value:,.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:.4g}"
@@ -46,5 +71,12 @@ def to_json(value: Any) -> str:
 
 
 def _width(text: str) -> int:
-    """Columns on a terminal: kanji, kana and full-width forms take two."""
-    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+    """Columns on a terminal: kanji, kana and full-width forms take two, marks on them none."""
+    return sum(
+        0
+        if unicodedata.category(character) in ("Mn", "Me")
+        else 2
+        if unicodedata.east_asian_width(character) in "WF"
+        else 1
+        for character in text
+    )

@@ -1,12 +1,6 @@
 """The corpus section: exact counts, and a page that no document can command (in real Chromium)."""
 
-import base64
-import hashlib
-import html
 import json
-import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,42 +8,17 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from report_pages import HOSTILE, open_in, write_report
 
 from tsumugu.corpus.decisions import open_corpus
-from tsumugu.engine import Resources
 from tsumugu.files import read_json, write_json
-from tsumugu.pipeline import StageContext
 from tsumugu.recipe import Recipe
-from tsumugu.report import stage
 from tsumugu.report.corpus import safe_json
 from tsumugu.report.sweeps import histogram, sweeps
 
-HOSTILE = [
-    "<script>window.owned = 'script'</script>",
-    "</script><script>window.owned = 'end of script'</script>",
-    "<!--<script>window.owned = 'comment'",
-    "<img src=x onerror=\"window.owned = 'image'\">",
-    '"><svg onload="window.owned = \'attribute\'">',
-    "</pre></article></style></title><iframe srcdoc=\"<script>parent.owned = 'frame'</script>\">",
-    "{{ 7 * 7 }}{% raw %}${7 * 7}`\\u003c/script\\u003e",
-    "\u202egnihsif\u2066 \u200f\u061c紡ぐ\x1b[2J\x00\u2028\u2029\ufeff",
-    "]]>&lt;script&gt;&#x3c;script&#x3e;",
-    "長い一行" * 100_000,
-]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
-        pytest.skip("chromium is not installed: the page was not opened in a real browser")
-    return found
-
 
 @pytest.fixture
-def render(
-    finished_run: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Path]:
+def render(finished_run: Path, recipe: Recipe, tmp_path: Path) -> Callable[..., Path]:
     """Write the report of the finished run with other files in its corpus folder."""
 
     def write(**files: Any) -> Path:
@@ -60,20 +29,7 @@ def render(
         for name, value in files.items():
             (corpus / f"{name}.json").unlink(missing_ok=True)
             write_json(corpus / f"{name}.json", value)
-        monkeypatch.setattr(stage, "generate", lambda folder, prompts, **settings: ["" for _ in prompts])
-        inputs = {
-            name: finished_run / name for name in ("tokenizer", "tokens", "pretrain", "evaluate", "release")
-        }
-        stage.run(
-            StageContext(
-                recipe=recipe,
-                folder=tmp_path / "out",
-                work=tmp_path / "work",
-                resources=Resources(1),
-                inputs={**inputs, "corpus": corpus},
-            )
-        )
-        return tmp_path / "out" / "report.html"
+        return write_report(finished_run, recipe, tmp_path, {"corpus": corpus})
 
     return write
 
@@ -126,34 +82,6 @@ def hostile_files() -> dict[str, Any]:
         "clusters": clusters,
         "examples": {"contained": examples, "kept": examples, "exact_duplicate": examples},
     }
-
-
-def open_in(chromium: str, page: Path, driver: str) -> dict[str, Any]:
-    """Open a copy of `page` in which `driver` runs too and fills `found`; return that.
-
-    The driver is allowed by its hash beside the page's own, so that the policy stays in force.
-    """
-    script = (
-        f"const found = {{}};\n{driver}\nconst result = document.createElement('p');"
-        "result.id = 'found'; result.textContent = JSON.stringify(found); document.body.append(result);"
-    )
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    text = page.read_text(encoding="utf-8")
-    assert text.count("script-src ") == 1
-    text = text.replace("script-src ", f"script-src 'sha256-{digest}' ")
-    copy = page.with_name("driven.html")
-    copy.write_text(text.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
-    done = subprocess.run(
-        [
-            chromium, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000",
-            f"--user-data-dir={page.with_name('profile')}", "--dump-dom", f"file://{copy}",
-        ],
-        capture_output=True, check=True, timeout=120,
-    )  # fmt: skip
-    dumped = re.search(r'<p id="found">(.*?)</p>', done.stdout.decode("utf-8"), flags=re.DOTALL)
-    assert dumped is not None, done.stdout.decode("utf-8")[-2000:]
-    result: dict[str, Any] = json.loads(html.unescape(dumped[1]))
-    return result
 
 
 MOVE_EVERYTHING = """

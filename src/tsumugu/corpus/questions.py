@@ -1,14 +1,9 @@
-"""The command line of `tsumugu corpus explain | what-if | compare`: words in, an answer printed.
+"""The questions of `tsumugu corpus explain | what-if | compare`."""
 
-They stand beside `tsumugu corpus RECIPE`, so the first word after `corpus` decides; a recipe in a
-file of that name is `./explain`. What reads data is imported when it is needed.
-"""
-
-import argparse
 import re
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+
+from tsumugu.questions import Options, Parser, Question, add_json, add_run, print_answer
 
 _EXPLAIN = """\
 Tells the story of one document: where it came from, what was decided and why, how it stands with
@@ -34,90 +29,72 @@ Puts two runs side by side: what came in and stayed, what each reason dropped, e
 documents that changed sides. Documents are matched by id, that is, by where they came from; rules,
 transforms and deduplication may differ."""
 
-_EXAMPLES = {
-    "explain": """\
-examples:
-  tsumugu corpus explain runs/demo 07fa02b9
-  tsumugu corpus explain runs/demo https://www.example.jp/news/1.html --json""",
-    "what-if": """\
-examples:
-  tsumugu corpus what-if runs/demo too_short=300
-  tsumugu corpus what-if runs/demo source_code=0.2 -lists 'katakana:katakana_share<=0.6'""",
-    "compare": """\
-examples:
-  tsumugu corpus compare runs/demo runs/demo-strict
-  tsumugu corpus compare runs/demo runs/demo-strict --json | jq .changes""",
-}
+
+def _explain_arguments(parser: Parser) -> None:
+    add_run(parser)
+    parser.add_argument("id", metavar="ID", help="an id, the beginning of one, or a URL")
+    add_json(parser)
 
 
-def is_question(words: Sequence[str]) -> bool:
-    """Whether the command line asks about a finished corpus."""
-    return len(words) > 1 and words[0] == "corpus" and words[1] in _EXAMPLES
-
-
-def parse_question(words: Sequence[str]) -> argparse.Namespace:
-    """Understand the command line after `tsumugu`; end the program if it cannot be understood."""
-    name = words[1]
-    # For argparse, `-lists` would be an option.
-    rest = [
-        f"{word[1:]}=off" if name == "what-if" and re.fullmatch(r"-[a-z][a-z0-9_]+", word) else word
-        for word in words[2:]
-    ]
-    parser = argparse.ArgumentParser(
-        prog=f"tsumugu corpus {name}",
-        description={"explain": _EXPLAIN, "what-if": _WHAT_IF, "compare": _COMPARE}[name],
-        epilog=_EXAMPLES[name],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    if name == "compare":
-        parser.add_argument("run", type=Path, metavar="RUN_A", help="a run folder, for example runs/demo")
-        parser.add_argument("other", type=Path, metavar="RUN_B", help="another one")
-    else:
-        parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, for example runs/demo")
-    if name == "explain":
-        parser.add_argument("id", metavar="ID", help="an id, the beginning of one, or a URL")
-    if name == "what-if":
-        parser.add_argument("changes", nargs="+", metavar="CHANGE", help="see above; several go together")
-    parser.add_argument("--json", action="store_true", help="the whole answer for other programs")
-    options = parser.parse_intermixed_args(rest)
-    options.question = name
-    return options
-
-
-def ask(options: argparse.Namespace) -> None:
-    """Answer a question that `parse_question` understood, on standard output."""
-    functions: dict[str, Callable[[argparse.Namespace], tuple[Any, str]]] = {
-        "explain": _explain,
-        "what-if": _what_if,
-        "compare": _compare,
-    }
-    answer, text = functions[options.question](options)
-    if options.json:
-        from tsumugu.terminal import to_json
-
-        text = to_json(answer.to_json())
-    print(text)
-
-
-def _explain(options: argparse.Namespace) -> tuple[Any, str]:
+def _explain(options: Options) -> None:
     from tsumugu.corpus.decisions import open_corpus
     from tsumugu.corpus.explain import explain, render
 
     story = explain(open_corpus(options.run), options.id)
-    return story, render(story)
+    print_answer(options, story, render(story))
 
 
-def _what_if(options: argparse.Namespace) -> tuple[Any, str]:
+def _what_if_arguments(parser: Parser) -> None:
+    add_run(parser)
+    parser.add_argument("changes", nargs="+", metavar="CHANGE", help="see above; several go together")
+    add_json(parser)
+
+
+def _without_rule(word: str) -> str:
+    """For argparse, `-lists` would be an option."""
+    return f"{word[1:]}=off" if re.fullmatch(r"-[a-z][a-z0-9_]+", word) else word
+
+
+def _what_if(options: Options) -> None:
     from tsumugu.corpus.decisions import open_corpus
     from tsumugu.corpus.what_if import render, what_if
 
     result = what_if(open_corpus(options.run), options.changes)
-    return result, render(result, run=str(options.run))
+    print_answer(options, result, render(result, run=str(options.run)))
 
 
-def _compare(options: argparse.Namespace) -> tuple[Any, str]:
+def _compare_arguments(parser: Parser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN_A", help="a run folder, for example runs/demo")
+    parser.add_argument("other", type=Path, metavar="RUN_B", help="another one")
+    add_json(parser)
+
+
+def _compare(options: Options) -> None:
     from tsumugu.corpus.compare import compare, render
     from tsumugu.corpus.decisions import open_corpus
 
     result = compare(open_corpus(options.run), open_corpus(options.other))
-    return result, render(result)
+    print_answer(options, result, render(result))
+
+
+QUESTIONS = {
+    "explain": Question(
+        _EXPLAIN,
+        ("runs/demo 07fa02b9", "runs/demo https://www.example.jp/news/1.html --json"),
+        _explain_arguments,
+        _explain,
+    ),
+    "what-if": Question(
+        _WHAT_IF,
+        ("runs/demo too_short=300", "runs/demo source_code=0.2 -lists 'katakana:katakana_share<=0.6'"),
+        _what_if_arguments,
+        _what_if,
+        _without_rule,
+    ),
+    "compare": Question(
+        _COMPARE,
+        ("runs/demo runs/demo-strict", "runs/demo runs/demo-strict --json | jq .changes"),
+        _compare_arguments,
+        _compare,
+    ),
+}

@@ -4,10 +4,13 @@ Every text that goes into a chart is escaped. Colours are CSS variables of the p
 follow its light and dark themes.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from markupsafe import Markup, escape
+from numpy.typing import NDArray
 
 _TICKS = 4
 
@@ -101,4 +104,52 @@ def bar_chart(bars: Sequence[Bar], *, high: float, marker: float | None = None, 
         x = left + marker * scale
         parts.append(f'<line class="threshold" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{tall:.0f}"/>')
     parts.append("</svg>")
+    return Markup("".join(parts))
+
+
+def rank_chart(counts: NDArray[np.int64], *, x_label: str, y_label: str) -> Markup:
+    """Counts over their ranks, both on logarithmic axes, with a dashed line where they become zero.
+
+    Args:
+        counts: `int64 [n]`, descending.
+    """
+    width, height, left, bottom = 720.0, 260.0, 62.0, 34.0
+    used = int(np.count_nonzero(counts))
+    x_decades = max(1, math.ceil(math.log10(max(2, len(counts)))))
+    y_decades = max(1, math.ceil(math.log10(max(2, counts[0] if used else 0))))
+
+    def place(rank: float, count: float) -> tuple[float, float]:
+        return (
+            left + math.log10(rank) / x_decades * (width - left - 14),
+            height - bottom - math.log10(count) / y_decades * (height - bottom - 14),
+        )
+
+    parts = [f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img">']
+    for decade in range(y_decades + 1):
+        _, y = place(1, 10**decade)
+        parts.append(f'<line class="grid" x1="{left:.0f}" x2="{width - 14:.0f}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text x="{left - 6:.0f}" y="{y + 4:.1f}" text-anchor="end">{10**decade:,}</text>')
+    for decade in range(x_decades + 1):
+        x, _ = place(10**decade, 1)
+        anchor = "end" if decade == x_decades else "middle"
+        parts.append(
+            f'<text x="{x:.1f}" y="{height - bottom + 16:.0f}" text-anchor="{anchor}">{10**decade:,}</text>'
+        )
+    if used:
+        ranks = np.unique(np.geomspace(1, used, 300).round().astype(int))
+        points = " ".join("{:.1f},{:.1f}".format(*place(rank, counts[rank - 1])) for rank in ranks.tolist())
+        parts.append(f'<polyline class="curve2" points="{points}"/>')
+    if used < len(counts):
+        x, _ = place(used + 1, 1)
+        parts.append(
+            f'<line class="threshold" x1="{x:.1f}" x2="{x:.1f}" y1="14" y2="{height - bottom:.0f}"/>'
+        )
+        parts.append(
+            f'<text class="threshold" x="{x - 6:.1f}" y="24" text-anchor="end">'
+            f"never used from {used + 1:,} on</text>"
+        )
+    parts.append(
+        f'<text x="{width / 2:.0f}" y="{height - 4:.0f}" text-anchor="middle">{escape(x_label)}</text>'
+    )
+    parts.append(f'<text x="{left + 6:.0f}" y="12">{escape(y_label)}</text></svg>')
     return Markup("".join(parts))

@@ -90,11 +90,6 @@ def script() -> Markup:
     return Markup(source)
 
 
-def corpus_style() -> Markup:
-    """The section's style sheet."""
-    return Markup((resources.files("tsumugu.report") / "corpus.css").read_text(encoding="utf-8").rstrip())
-
-
 def script_policy() -> str:
     """The source expression with which a Content-Security-Policy allows `script()` and nothing else."""
     digest = hashlib.sha256(script().encode()).digest()

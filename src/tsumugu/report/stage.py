@@ -1,18 +1,23 @@
 """A finished run to one page: numbers and pictures gathered, text written, everything escaped."""
 
 from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
+from markupsafe import Markup
 
 from tsumugu.corpus.decisions import open_folder
 from tsumugu.files import read_json, write_text
 from tsumugu.pipeline import MANIFEST, Counts, StageContext
 from tsumugu.release.generation import generate
 from tsumugu.report.charts import Bar, Line, bar_chart, line_chart
-from tsumugu.report.corpus import corpus_section, corpus_style, script_policy
+from tsumugu.report.corpus import corpus_section, script_policy
+from tsumugu.report.tokenizer import tokenizer_section
 from tsumugu.terminal import number
+from tsumugu.tokenizer.sampling import Split
 from tsumugu.training.metrics import read_metrics
 
 _CURVE_POINTS = 300
@@ -56,7 +61,14 @@ def run(context: StageContext) -> Counts:
             licenses={entry.source: entry.license for entry in recipe.corpus.inputs},
             examples_per_reason=recipe.report.examples_per_reason,
         ),
-        corpus_style=corpus_style(),
+        tokenizer=tokenizer_section(
+            inputs,
+            counts["tokenizer"],
+            sources=[entry.source for entry in recipe.corpus.inputs],
+            split=Split(recipe.seed, recipe.tokens.validation_fraction),
+            others=[Path(path) for path in recipe.report.tokenizers],
+        ),
+        style=_style(),
         script_policy=script_policy(),
         curve=_training_curve(read_metrics(inputs["pretrain"] / "metrics.jsonl")),
         scores=scores,
@@ -67,6 +79,11 @@ def run(context: StageContext) -> Counts:
     )
     write_text(context.folder / "report.html", page)
     return {"samples": samples, "bytes": len(page.encode())}
+
+
+def _style() -> Markup:
+    sheets = [resources.files("tsumugu.report") / f"{section}.css" for section in ("corpus", "tokenizer")]
+    return Markup("\n".join(sheet.read_text(encoding="utf-8").rstrip() for sheet in sheets))
 
 
 def _training_curve(rows: Sequence[Mapping[str, Any]]) -> Any:

@@ -81,7 +81,9 @@ class TokenizerConfig(Section):
     @property
     def other_files(self) -> tuple[Path, ...]:
         """The files of the existing tokenizer, on which the result depends."""
-        if self.path is None:
-            return ()
-        path = Path(self.path)
-        return tuple(path / name for name in TOKENIZER_FILES) if path.is_dir() else (path,)
+        return () if self.path is None else tokenizer_files(Path(self.path))
+
+
+def tokenizer_files(path: Path) -> tuple[Path, ...]:
+    """What is read of an existing tokenizer; not all need be there."""
+    return tuple(path / name for name in TOKENIZER_FILES) if path.is_dir() else (path,)

@@ -4,6 +4,7 @@ SentencePiece does the work where the tokenizer is one (it is several times fast
 the `tokenizers` library otherwise. Special tokens are neither added to a text nor found in it.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,8 @@ class Encoder:
         return self._decode([int(index) for index in ids])
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """Each id as something to look at; bytes as `<0xE3>`."""
+        """The text that each id stands for, in which `▁` may be a space. Bytes that are not whole
+        characters are written as `<0xE3>`, one after another."""
         return [self._piece(int(index)) for index in ids]
 
 
@@ -91,13 +93,39 @@ def load_fast_encoder(folder: Path) -> Encoder:
         text: str = tokenizer.decode(ids, skip_special_tokens=True)
         return text
 
+    letters = _byte_letters() if _is_byte_level(tokenizer) else {}
+    added = tokenizer.get_added_tokens_decoder()
+
     def piece(index: int) -> str:
-        # Byte-level pieces are spelled in characters of their own; shown as the text they stand for.
-        text: str = tokenizer.decode([index], skip_special_tokens=False)
-        return text if text and "\ufffd" not in text else str(tokenizer.id_to_token(index))
+        # A vocabulary may have holes.
+        name: str = tokenizer.id_to_token(index) or ""
+        # Added tokens stand in the vocabulary as they are, whatever the others are written in.
+        return name if index in added or not letters else _from_byte_letters(name, letters)
 
     size = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
     return _encoder(folder, size, tokenizer.token_to_id, encode, decode, piece)
+
+
+def _is_byte_level(tokenizer: Tokenizer) -> bool:
+    return '"ByteLevel"' in json.dumps(json.loads(tokenizer.to_str())["decoder"])
+
+
+def _byte_letters() -> dict[str, int]:
+    """Byte-level BPE's letter for each byte (GPT-2's `bytes_to_unicode`): itself if it can be printed,
+    else the next letter from U+0100 on."""
+    printed = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printed]
+    return {chr(byte): byte for byte in printed} | {chr(256 + n): byte for n, byte in enumerate(others)}
+
+
+def _from_byte_letters(name: str, letters: dict[str, int]) -> str:
+    if not all(letter in letters for letter in name):
+        return name
+    spelled = bytes(letters[letter] for letter in name)
+    try:
+        return spelled.decode()
+    except UnicodeDecodeError:
+        return "".join(f"<0x{byte:02X}>" for byte in spelled)
 
 
 def as_for_text(tokenizer: Tokenizer) -> None:

@@ -8,6 +8,7 @@ configuration names; the model's own, for a bare file. Code of the directory is 
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -16,7 +17,7 @@ from tokenizers import Tokenizer
 
 from tsumugu.errors import TsumuguError
 from tsumugu.files import write_aside, write_json, write_text
-from tsumugu.tokenizer.encoder import SPECIAL_TOKENS_MAP, as_for_text
+from tsumugu.tokenizer.encoder import SPECIAL_TOKENS_MAP, Encoder, as_for_text, load_encoder
 from tsumugu.tokenizer.export import FAST, KIND, SPIECE, fast_tokenizer, write_sentencepiece
 from tsumugu.tokenizer.presets import SPECIAL_TOKENS
 
@@ -40,6 +41,21 @@ def write_existing(path: Path, folder: Path, *, model_max_length: int) -> None:
     except TsumuguError as error:
         raise TsumuguError(f"tokenizer.path = {path}: {error}") from error
     write_settings(folder, special, model_max_length=model_max_length, chat_template=template)
+
+
+def open_existing(path: Path) -> Encoder:
+    """The tokenizer at `path`, to look at.
+
+    Raises:
+        TsumuguError: as `write_existing`.
+    """
+    with TemporaryDirectory() as name:
+        try:
+            special, _ = _write(path, Path(name))
+        except TsumuguError as error:
+            raise TsumuguError(f"{path}: {error}") from error
+        write_json(Path(name) / SPECIAL_TOKENS_MAP, special)
+        return load_encoder(Path(name))
 
 
 def write_settings(

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json
 from tsumugu.pipeline import Counts, StageContext
@@ -12,8 +10,9 @@ from tsumugu.tokenizer.encoder import load_encoder
 from tsumugu.tokenizer.equality import load_twins, verdicts
 from tsumugu.tokenizer.existing import write_existing, write_settings
 from tsumugu.tokenizer.export import FAST, SPIECE, write_sentencepiece
-from tsumugu.tokenizer.presets import BYTES, PRESETS
-from tsumugu.tokenizer.sampling import Split, Totals, count_text, draw_documents, plan_sample
+from tsumugu.tokenizer.figures import Spelling, longest_pieces, read_pieces, spelling
+from tsumugu.tokenizer.presets import PRESETS
+from tsumugu.tokenizer.sampling import Document, Split, Totals, count_text, draw_documents, plan_sample
 from tsumugu.tokenizer.training_process import train_in_process
 
 _CHECKED_CHARACTERS = 20_000_000
@@ -43,13 +42,13 @@ def run(context: StageContext) -> Counts:
         counts["trained_on"] = seen
 
     held_out = plan_sample(totals.held_out, characters=_CHECKED_CHARACTERS)
-    texts = [document.text for document in draw_documents(documents, held_out, split, held_out=True)]
-    counts["held_out_documents"] = len(texts)
+    sample = list(draw_documents(documents, held_out, split, held_out=True))
     if (context.folder / SPIECE).exists():
+        texts = [document.text for document in sample]
         counts |= {"kind": "SentencePiece unigram", **_check_twin(context.folder, texts)}
     else:
         counts["kind"] = read_json(context.folder / FAST)["model"]["type"]
-    return counts | _spelling(context.folder, texts)
+    return counts | _spelling(context.folder, sample)
 
 
 def _refuse_empty_side(totals: Totals, split: Split) -> None:
@@ -82,25 +81,15 @@ def _check_twin(folder: Path, texts: Sequence[str]) -> Counts:
     return {"ties": len(found["tie"]), "combining_marks": len(found["combining_marks"])}
 
 
-def _spelling(folder: Path, texts: Sequence[str]) -> Counts:
-    encoder = load_encoder(folder)
-    encoded = encoder.encode_batch(texts)
-    found = np.bincount(np.concatenate(encoded), minlength=encoder.vocab_size)
-    tokens = int(found.sum())
-    used = np.flatnonzero(found).tolist()
-    pieces = dict(zip(used, encoder.pieces(used), strict=True))
-    names = {*BYTES}
-    bytes_used = {index for index, piece in pieces.items() if piece in names}
-    byte_tokens = int(found[sorted(bytes_used)].sum())
+def _spelling(folder: Path, sample: Sequence[Document]) -> Counts:
+    pieces = read_pieces(load_encoder(folder))
+    texts: dict[str, list[str]] = {}
+    for document in sample:
+        texts.setdefault(document.source, []).append(document.text)
+    by_source = {source: spelling(pieces, texts[source]) for source in sorted(texts)}
     return {
-        "vocab_size": encoder.vocab_size,
-        "held_out_tokens": tokens,
-        "characters_per_token": sum(map(len, texts)) / tokens,
-        "bytes_per_token": sum(len(text.encode()) for text in texts) / tokens,
-        "byte_fallback_share": byte_tokens / tokens,
-        "pieces_used_share": len(used) / encoder.vocab_size,
-        "longest_pieces": sorted(
-            (piece for index, piece in pieces.items() if index not in bytes_used),
-            key=lambda piece: (-len(piece), piece),
-        )[:20],
+        "vocab_size": pieces.encoder.vocab_size,
+        "held_out": sum(by_source.values(), Spelling()).facts(),
+        "held_out_sources": {source: found.facts() for source, found in by_source.items()},
+        "longest_pieces": longest_pieces(pieces, (document.text for document in sample), count=20),
     }

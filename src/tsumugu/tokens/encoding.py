@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from tsumugu.files import write_json
 from tsumugu.tokenizer.encoder import load_encoder
+from tsumugu.tokens.frequencies import frequencies_of, write_frequencies
 from tsumugu.tokens.split import TRAIN, VALIDATION, is_validation
 from tsumugu.tokens.writing import shard_writers
 
@@ -55,4 +56,5 @@ def encode_shard(task: EncodeTask) -> None:
                 rows[VALIDATION if held else TRAIN, numbers[source]].append(row)
             for (split, number), chosen in rows.items():
                 writers.append(split, number, [encoded[row] for row in chosen], lengths[chosen])
+    write_frequencies(frequencies_of(task.output), writers.frequencies)
     write_json(task.output, [asdict(facts) for facts in writers.facts])

@@ -22,6 +22,7 @@ from tsumugu.corpus import hub
 from tsumugu.errors import TsumuguError
 from tsumugu.files import write_json
 from tsumugu.tokenizer.encoder import Encoder, load_encoder
+from tsumugu.tokens.frequencies import frequencies_of, write_frequencies
 from tsumugu.tokens.megatron import open_pair
 from tsumugu.tokens.pretokenized import IdsFile, IdsPart, hub_input
 from tsumugu.tokens.split import TRAIN, VALIDATION, is_validation
@@ -66,6 +67,7 @@ def import_part(task: ImportTask) -> None:
             if documents:
                 lengths = np.array([_lengths(encoder.decode(one.tolist())) for one in documents])
                 writers.append(VALIDATION if held else TRAIN, task.source, documents, lengths)
+    write_frequencies(frequencies_of(task.output), writers.frequencies)
     write_json(task.output, [asdict(facts) for facts in writers.facts])
 
 

@@ -1,13 +1,8 @@
-"""The command line of `tsumugu tokens verify | export | show`: words in, an answer printed.
+"""The questions of `tsumugu tokens verify | export | show`."""
 
-They stand beside `tsumugu tokens RECIPE`, so the first word after `tokens` decides; a recipe in a
-file of that name is `./verify`. What reads data is imported when it is needed.
-"""
-
-import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from tsumugu.questions import Options, Parser, Question, add_json, add_run, print_answer
 
 _VERIFY = """\
 Reads every byte of a run's token shards and compares checksums, sizes and ids with tokens/index.json.
@@ -26,41 +21,7 @@ are finished, under way or stopped, from recipe.yaml and tokens/ alone. Characte
 terminal are written as their code points."""
 
 
-@dataclass(frozen=True)
-class _Question:
-    text: str
-    example: str
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-    """Those after RUN."""
-    answer: Callable[[argparse.Namespace], None]
-
-
-def is_question(words: Sequence[str]) -> bool:
-    """Whether the command line asks about finished token shards."""
-    return len(words) > 1 and words[0] == "tokens" and words[1] in _QUESTIONS
-
-
-def parse_question(words: Sequence[str]) -> argparse.Namespace:
-    """Understand the command line after `tsumugu`; end the program if it cannot be understood."""
-    question = _QUESTIONS[words[1]]
-    parser = argparse.ArgumentParser(
-        prog=f"tsumugu tokens {words[1]}",
-        description=question.text,
-        epilog=f"example:\n  tsumugu tokens {words[1]} {question.example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, for example runs/demo")
-    question.add_arguments(parser)
-    parser.set_defaults(answer=question.answer)
-    return parser.parse_args(words[2:])
-
-
-def ask(options: argparse.Namespace) -> None:
-    """Answer a question that `parse_question` understood, on standard output."""
-    options.answer(options)
-
-
-def _verify(options: argparse.Namespace) -> None:
+def _verify(options: Options) -> None:
     from tsumugu.tokens.shards import verify
 
     shards = verify(options.run / "tokens").shards
@@ -68,19 +29,21 @@ def _verify(options: argparse.Namespace) -> None:
     print(f"{len(shards)} shards are whole: {documents:,} documents, {tokens:,} tokens")
 
 
-def _export_arguments(parser: argparse.ArgumentParser) -> None:
+def _export_arguments(parser: Parser) -> None:
+    add_run(parser)
     parser.add_argument("folder", type=Path, metavar="DIR", help="where the pairs go")
     parser.add_argument("--split", choices=("train", "validation"), help="default: both")
 
 
-def _export(options: argparse.Namespace) -> None:
+def _export(options: Options) -> None:
     from tsumugu.tokens.megatron import export
 
     for prefix, stream in export(options.run / "tokens", options.folder, split=options.split):
         print(f"{prefix}.bin, .idx: {stream.documents:,} documents, {stream.tokens:,} tokens")
 
 
-def _show_arguments(parser: argparse.ArgumentParser) -> None:
+def _show_arguments(parser: Parser) -> None:
+    add_run(parser)
     parser.add_argument(
         "--batch",
         "--step",
@@ -90,22 +53,18 @@ def _show_arguments(parser: argparse.ArgumentParser) -> None:
         help='training step K, counted from 1: the row with "step": K in metrics.jsonl',
     )
     parser.add_argument("--row", type=int, metavar="R", help="one row of the batch, from 0, with whole texts")
-    parser.add_argument("--json", action="store_true", help="everything, whole texts included, as JSON")
+    add_json(parser)
 
 
-def _show(options: argparse.Namespace) -> None:
-    from tsumugu.terminal import to_json
+def _show(options: Options) -> None:
     from tsumugu.tokens.showing import render, show
 
     shown = show(options.run, options.batch, row=options.row)
-    if options.json:
-        print(to_json(shown.to_json()))
-    else:
-        print(render(shown, run=str(options.run), whole=options.row is not None))
+    print_answer(options, shown, render(shown, run=str(options.run), whole=options.row is not None))
 
 
-_QUESTIONS = {
-    "verify": _Question(_VERIFY, "runs/demo", lambda parser: None, _verify),
-    "export": _Question(_EXPORT, "runs/demo exported --split train", _export_arguments, _export),
-    "show": _Question(_SHOW, "runs/demo --batch 120 --row 3", _show_arguments, _show),
+QUESTIONS = {
+    "verify": Question(_VERIFY, ("runs/demo",), add_run, _verify),
+    "export": Question(_EXPORT, ("runs/demo exported --split train",), _export_arguments, _export),
+    "show": Question(_SHOW, ("runs/demo --batch 120 --row 3",), _show_arguments, _show),
 }

@@ -9,6 +9,7 @@ from tsumugu.pipeline import Counts, StageContext
 from tsumugu.recipe import Recipe
 from tsumugu.tokenizer.encoder import load_encoder
 from tsumugu.tokens.encoding import EncodeTask, encode_shard
+from tsumugu.tokens.frequencies import FREQUENCIES, frequencies_of, sum_frequencies, write_frequencies
 from tsumugu.tokens.importing import ImportTask, import_part
 from tsumugu.tokens.pretokenized import plan_parts
 from tsumugu.tokens.shards import Index, ShardFacts, Source, open_tokens, token_dtype, write_index
@@ -16,7 +17,8 @@ from tsumugu.tokens.split import TRAIN, VALIDATION
 
 
 def run(context: StageContext) -> Counts:
-    """Fill `train/`, `validation/` and `index.json`; return documents and tokens, also by source."""
+    """Fill the folder with `train/`, `validation/`, `index.json` and `frequencies.npy`; return documents
+    and tokens, also by source."""
     sources = sources_of(context.recipe)
     encoded = _encode_tasks(context, sources)
     map_shards(encode_shard, encoded, resources=context.resources, description="tokens: encode")
@@ -27,6 +29,8 @@ def run(context: StageContext) -> Counts:
     outputs = [task.output for task in encoded] + [task.output for task in imported]
     index = _index(context, sources, outputs)
     write_index(context.folder, index)
+    frequencies = sum_frequencies([frequencies_of(output) for output in outputs], index.vocab_size)
+    write_frequencies(context.folder / FREQUENCIES, frequencies)
     # Both splits must have something, and a shard that cannot be read is found out now.
     streams = {split: open_tokens(context.folder, split) for split in (TRAIN, VALIDATION)}
     return {

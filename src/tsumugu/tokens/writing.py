@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tsumugu.files import write_aside
 from tsumugu.tokenizer.encoder import Encoder
+from tsumugu.tokens.frequencies import count_ids
 from tsumugu.tokens.shards import (
     HEADER_BYTES,
     LENGTHS,
@@ -26,6 +27,7 @@ from tsumugu.tokens.shards import (
     part_name,
     token_dtype,
 )
+from tsumugu.tokens.split import TRAIN
 
 Ids = NDArray[np.integer] | Sequence[int]
 
@@ -41,6 +43,8 @@ class ShardWriters:
         self._writers: dict[tuple[str, int], _Writer] = {}
         self.facts: list[ShardFacts] = []
         """Of every shard, once all are written."""
+        self.frequencies = np.zeros(encoder.vocab_size, dtype=np.int64)
+        """How often each id was written for training: `int64 [vocab_size]`."""
 
     def append(self, split: str, source: int, documents: Sequence[Ids], lengths: NDArray[np.integer]) -> None:
         """Add documents to the shard of a split and source.
@@ -52,7 +56,9 @@ class ShardWriters:
         if (split, source) not in self._writers:
             name = f"{split}/{source:03d}/{self._number:05d}.npy"
             self._writers[split, source] = _Writer(self._stack, self._folder, name, self._encoder)
-        self._writers[split, source].append(documents, lengths)
+        tokens = self._writers[split, source].append(documents, lengths)
+        if split == TRAIN:
+            self.frequencies += count_ids(tokens, self._encoder.vocab_size)
 
     def finish(self) -> None:
         """Complete all files."""
@@ -86,7 +92,7 @@ class _Writer:
         self._sizes: list[int] = []
         self._lengths: list[NDArray[np.integer]] = []
 
-    def append(self, documents: Sequence[Ids], lengths: NDArray[np.integer]) -> None:
+    def append(self, documents: Sequence[Ids], lengths: NDArray[np.integer]) -> NDArray[np.unsignedinteger]:
         begin = 0 if self._bos is None else 1
         sizes = [begin + len(ids) + 1 for ids in documents]
         tokens = np.empty(sum(sizes), dtype=self._dtype)
@@ -100,6 +106,7 @@ class _Writer:
         self._stream.write(tokens.data)
         self._sizes += sizes
         self._lengths.append(lengths.astype(LENGTHS))
+        return tokens
 
     def finish(self, split: str, source: int) -> ShardFacts:
         offsets = np.zeros(len(self._sizes) + 1, dtype=OFFSETS)
