@@ -30,7 +30,9 @@ from harness import Row, data_folder, print_table, write_result
 from processes import run_measured
 from tsumugu.engine import Resources, map_shards
 from tsumugu.tokenizer.config import TokenizerConfig
-from tsumugu.tokenizer.export import load_sentencepiece, write_tokenizer
+from tsumugu.tokenizer.existing import write_settings
+from tsumugu.tokenizer.export import load_sentencepiece, write_sentencepiece
+from tsumugu.tokenizer.presets import PRESETS
 from tsumugu.tokenizer.sampling import Document
 from tsumugu.tokenizer.training import train_sentencepiece
 from tsumugu.tokens.encoding import EncodeTask, encode_shard
@@ -126,7 +128,8 @@ def _prepare(folder: Path, path: Path, times: int) -> float:
     config = TokenizerConfig(vocab_size=VOCABULARY, character_coverage=1.0)
     print(f"training a tokenizer of {VOCABULARY} pieces on {characters} characters ...", flush=True)
     model, _ = train_sentencepiece(sample, config)
-    write_tokenizer(folder / "tokenizer", model, model_max_length=2**31)
+    write_sentencepiece(folder / "tokenizer", model)
+    write_settings(folder / "tokenizer", PRESETS[config.preset].special_tokens, model_max_length=2**31)
     texts *= times
     (folder / "documents").mkdir()
     for number in range(SHARDS):

@@ -29,7 +29,7 @@ from tsumugu.pipeline import STAGES, StageContext
 from tsumugu.recipe import load_recipe
 from tsumugu.tokenizer.config import TokenizerConfig
 from tsumugu.tokenizer.encoder import load_encoder, load_fast_encoder
-from tsumugu.tokenizer.existing import write_existing
+from tsumugu.tokenizer.existing import open_existing, write_existing
 from tsumugu.tokenizer.presets import SPECIAL_TOKENS
 from tsumugu.tokenizer.stage import run
 
@@ -225,6 +225,13 @@ def test_what_cannot_be_used_is_told(tmp_path: Path, spoil: Callable[[Path], Non
         write_existing(tmp_path / "line", tmp_path / "written", model_max_length=128)
     assert f"tokenizer.path = {tmp_path / 'line'}: " in str(caught.value)
     assert told.replace(".'", "('").replace("'.", "')") in str(caught.value)
+
+
+def test_to_be_looked_at_a_tokenizer_needs_no_end_of_text(tmp_path: Path) -> None:
+    write_line_form(tmp_path / "line")
+    _no_end(tmp_path / "line")
+    encoder = open_existing(tmp_path / "line")
+    assert encoder.decode(encoder.encode("港町で会った。")) == "港町で会った。"
 
 
 def test_half_a_surrogate_pair_is_told(tmp_path: Path) -> None:

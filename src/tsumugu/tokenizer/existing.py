@@ -38,13 +38,18 @@ def write_existing(path: Path, folder: Path, *, model_max_length: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         special, template = _write(path, folder)
+        if "eos_token" not in special:
+            raise TsumuguError(
+                "it has no end-of-text token (eos_token), which every document needs. Name one in its "
+                "tokenizer_config.json."
+            )
     except TsumuguError as error:
         raise TsumuguError(f"tokenizer.path = {path}: {error}") from error
     write_settings(folder, special, model_max_length=model_max_length, chat_template=template)
 
 
 def open_existing(path: Path) -> Encoder:
-    """The tokenizer at `path`, to look at.
+    """The tokenizer at `path`, to look at: it may lack a token that ends a document.
 
     Raises:
         TsumuguError: as `write_existing`.
@@ -54,6 +59,9 @@ def open_existing(path: Path) -> Encoder:
             special, _ = _write(path, Path(name))
         except TsumuguError as error:
             raise TsumuguError(f"{path}: {error}") from error
+        if "eos_token" not in special:
+            # Nobody will ask for it; an encoder has one.
+            special["eos_token"] = Tokenizer.from_file(str(Path(name) / FAST)).id_to_token(0)
         write_json(Path(name) / SPECIAL_TOKENS_MAP, special)
         return load_encoder(Path(name))
 
@@ -194,11 +202,6 @@ def _write_model(model: Any, special: Special, folder: Path) -> None:
 
 
 def _require(special: Special, known: Mapping[str, Any]) -> None:
-    if "eos_token" not in special:
-        raise TsumuguError(
-            "it has no end-of-text token (eos_token), which every document needs. Name one in its "
-            "tokenizer_config.json."
-        )
     for role, tokens in special.items():
         for token in [tokens] if isinstance(tokens, str) else tokens:
             if token not in known:
