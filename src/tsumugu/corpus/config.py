@@ -111,7 +111,7 @@ class RepeatedSubstrings(Section):
     min_characters: Annotated[int, Field(ge=10)] = 100
     """Code points, white space included. Shorter repeats are left alone."""
     group_characters: Annotated[int, Field(ge=1)] = 2**24
-    """Neighbouring documents are compared in groups of so many characters, at 25 bytes of memory for
+    """Neighbouring documents are compared in groups of so many characters, at 30 bytes of memory for
     each. Copies in different groups are not seen."""
 
 

@@ -7,7 +7,7 @@ up in a table of first occurrences, and equality is checked character by charact
 nothing. Cuts fall between code points, windows never reach over the end of a document, and every
 character that is cut still stands in an earlier copy.
 
-Memory: about 25 bytes for each code point. The caller bounds it by the size of a group of shards; copies
+Memory: about 30 bytes for each code point. The caller bounds it by the size of a group of shards; copies
 in different groups are not seen.
 """
 
