@@ -12,10 +12,15 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import yaml
+from hypothesis import HealthCheck, settings
 
 from tsumugu.engine import Resources
 from tsumugu.pipeline import run_stages
 from tsumugu.recipe import Recipe, load_recipe
+
+# How fast a busy machine is says nothing about the code.
+settings.register_profile("tsumugu", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tsumugu")
 
 _PEOPLE = [
     "祖母",

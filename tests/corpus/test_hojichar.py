@@ -106,7 +106,7 @@ TEXTS = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(TEXTS, min_size=1, max_size=20))
 def test_every_rule_decides_as_its_filter_on_hostile_text(texts: list[str]) -> None:
     assert disagreements(texts) == []

@@ -32,7 +32,7 @@ def test_ids_are_equal_on_thousands_of_hostile_texts(name: str) -> None:
 def test_ids_are_equal_on_any_text() -> None:
     twins = {name: load_twins(written_folder(name)) for name in MODELS}
 
-    @settings(max_examples=300, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=300, derandomize=True, database=None)
     @given(TEXTS)
     def check(text: str) -> None:
         for name, both in twins.items():

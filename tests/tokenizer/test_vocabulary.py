@@ -70,7 +70,7 @@ def test_a_model_of_text_without_spaces_can_still_spell_one() -> None:
 def test_any_text_comes_back_but_for_the_sign_for_a_space(name: str) -> None:
     encoder = load_encoder(written_folder(name))
 
-    @settings(max_examples=300, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=300, derandomize=True, database=None)
     @given(TEXTS)
     def check(text: str) -> None:
         ids = encoder.encode(text)

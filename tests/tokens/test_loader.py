@@ -209,7 +209,7 @@ def test_a_packed_mixture_is_packed_once(tmp_path: Path) -> None:
 lengths = st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=30), min_size=1, max_size=4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(lengths)
 def test_a_packed_epoch_reads_every_token_once(
     tmp_path_factory: pytest.TempPathFactory, shards: list[list[int]]
@@ -249,7 +249,7 @@ def _naive_boundaries(
     return [*cu_seqlens, rows * (width - 1)], position_ids, loss
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(lengths, st.booleans())
 def test_boundaries_are_those_of_a_walk_over_every_token(
     tmp_path_factory: pytest.TempPathFactory, shards: list[list[int]], packed: bool

@@ -19,7 +19,7 @@ def of(shares: list[int]) -> Mixture:
     return Mixture(names, np.ones(len(shares), dtype=np.int64), np.array(shares, dtype=np.int64))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=6).filter(any))
 def test_every_prefix_has_its_shares_within_a_sample_per_split(shares: list[int]) -> None:
     sources, numbers = split_samples(np.arange(300), np.array(shares))
@@ -36,7 +36,7 @@ def test_every_prefix_has_its_shares_within_a_sample_per_split(shares: list[int]
     )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(st.integers(0, MAX_SAMPLES // 5), min_size=1, max_size=5).filter(any),
     st.integers(0, MAX_SAMPLES - 200),
@@ -87,7 +87,7 @@ def test_what_a_cap_takes_away_goes_to_the_others() -> None:
     }  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.tuples(

@@ -47,7 +47,7 @@ def fit(documents: list[int], capacity: int, *, best: bool) -> list[int]:
     return sorted(full)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(lengths, capacities)
 def test_all_pieces_are_there_once_and_only_long_documents_are_cut(
     documents: list[int], capacity: int
@@ -58,7 +58,7 @@ def test_all_pieces_are_there_once_and_only_long_documents_are_cut(
     assert all(one == sorted(one) for one in sequences)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(lengths, capacities)
 def test_it_is_best_fit_decreasing(documents: list[int], capacity: int) -> None:
     used = sorted(sum(length for _, length in one) for one in packed(documents, capacity))

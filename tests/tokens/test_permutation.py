@@ -19,13 +19,13 @@ def permutation(size: int, key: int) -> NDArray[np.int64]:
     return permuted(np.arange(size), size, keys(key))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 3000), st.integers(0, 2**64 - 1))
 def test_every_key_gives_a_bijection(size: int, key: int) -> None:
     assert (np.sort(permutation(size, key)) == np.arange(size)).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 2**40), st.integers(0, 2**64 - 1), st.randoms(use_true_random=False))
 def test_large_sizes_stay_inside_and_collide_nowhere(size: int, key: int, draw: random.Random) -> None:
     positions = np.unique([draw.randrange(size) for _ in range(200)])

@@ -76,7 +76,7 @@ def test_no_documents_and_no_transforms() -> None:
 def test_twice_is_once(name: TransformName) -> None:
     transform = TRANSFORMS[name]
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(TEXTS)
     def check(text: str) -> None:
         once, _ = transform(text)
@@ -90,7 +90,7 @@ def test_hojichar_s_mask_is_the_exception() -> None:
     assert TRANSFORMS["hojichar_mask"](once)[0] != once
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(TEXTS)
 def test_a_text_for_which_nothing_is_counted_by_masks_is_unchanged(text: str) -> None:
     masked, counts = TRANSFORMS["personal_information"](text)

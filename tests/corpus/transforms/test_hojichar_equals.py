@@ -20,7 +20,7 @@ def _hojichar(text: str) -> str:
     return str(_MASK.apply(Document(text)).text)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(st.one_of(_ADDRESSES, _NUMBERS, _MIXED, st.tuples(_NUMBERS, _ADDRESSES).map("".join)))
 @example("a@b.c_d@e.f")
 @example("@a.b")
@@ -39,7 +39,7 @@ def test_masks_many_random_texts_like_hojichar() -> None:
         assert hojichar_mask(text)[0] == _hojichar(text), text
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(_MIXED)
 def test_normalises_like_hojichar(text: str) -> None:
     assert nfkc(text)[0] == _NORMALIZER.apply(Document(text)).text

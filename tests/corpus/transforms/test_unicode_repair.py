@@ -14,13 +14,13 @@ JAPANESE = st.text("ぁあがっんァヴー々一亜京龠𠮷、。「」・�
 
 
 @pytest.mark.parametrize("encoding", WESTERN)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(JAPANESE)
 def test_japanese_read_as_western_text_comes_back(encoding: str, text: str) -> None:
     assert repair_unicode(text.encode().decode(encoding))[0] == text
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(JAPANESE)
 def test_japanese_without_mojibake_is_not_touched(text: str) -> None:
     assert repair_unicode(text) == (text, (0, 0))

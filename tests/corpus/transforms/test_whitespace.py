@@ -29,7 +29,7 @@ def test_at_most_one_line_in_a_row_is_empty() -> None:
     assert tidy("\n\n一\n\n\n\n二\n \n\u3000\n三\n") == "一\n\n二\n\n三"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text("あa \t\n\u3000\xa0", max_size=60))
 def test_only_white_space_is_ever_changed(text: str) -> None:
     assert "".join(tidy(text).split()) == "".join(text.split())
