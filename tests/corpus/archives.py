@@ -1,7 +1,11 @@
 """WARC records made by hand, for tests."""
 
 import gzip
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+from tsumugu.corpus.inputs import InputFile, Piece, plan_shards
+from tsumugu.corpus.records import Record
+from tsumugu.corpus.warc import read_warc
 
 
 def warc_record(
@@ -51,3 +55,16 @@ def page_record(number: int) -> bytes:
 def members(*records: bytes) -> bytes:
     """Each record a gzip member of its own, as Common Crawl writes them."""
     return b"".join(gzip.compress(record) for record in records)
+
+
+def whole(file: InputFile) -> Piece:
+    """All of a file."""
+    return Piece(file, 0, file.bytes)
+
+
+def divided(file: InputFile, *, piece_bytes: int, limit: int) -> list[Record]:
+    """The records of all pieces of a file that is divided after so many bytes."""
+    pieces: Sequence[Piece] = [
+        piece for shard in plan_shards([file], shard_bytes=piece_bytes) for piece in shard
+    ]
+    return [record for piece in pieces for record in read_warc(piece, max_page_bytes=limit)]

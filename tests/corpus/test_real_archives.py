@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+from archives import divided, whole
 from fastwarc.warc import ArchiveIterator
 
 from tsumugu.corpus.config import Input
@@ -27,7 +28,10 @@ pytestmark = pytest.mark.skipif(
 
 def read(path: Path) -> list[Record]:
     (file,) = find_files([Input(path=str(path), source="test", license="various", format="warc")])
-    return list(read_warc(file, max_page_bytes=32 * 2**20))
+    records = list(read_warc(whole(file), max_page_bytes=32 * 2**20))
+    if file.divisible:
+        assert divided(file, piece_bytes=1 + file.bytes // 7, limit=32 * 2**20) == records
+    return records
 
 
 def fixtures() -> list[Path]:

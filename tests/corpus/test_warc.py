@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from archives import html, http_response, members, page_record, warc_record
+from archives import divided, html, http_response, members, page_record, warc_record, whole
 from fastwarc.stream_io import Lz4Writer
 
 from tsumugu.corpus.config import Input
@@ -25,8 +25,10 @@ def read(path: Path, data: bytes, *, limit: int = LIMIT, format: str = "auto") -
     path.write_bytes(data)
     entry = Input.model_validate({"path": str(path), "source": "t", "license": "CC0-1.0", "format": format})
     (file,) = find_files([entry])
-    records = list(read_warc(file, max_page_bytes=limit))
+    records = list(read_warc(whole(file), max_page_bytes=limit))
     assert len({record.offset for record in records}) == len(records), "offsets make ids"
+    for parts in (2, 5, 31) if file.divisible else ():
+        assert divided(file, piece_bytes=1 + len(data) // parts, limit=limit) == records
     return records
 
 
@@ -239,3 +241,43 @@ def test_random_bytes_never_raise(tmp_path: Path) -> None:
         read(tmp_path / "a.warc", bytes(data))
     for _ in range(50):
         read(tmp_path / "a.warc", draw.randbytes(draw.randrange(3000)), format="warc")
+
+
+def test_gzip_members_are_divided_wherever_one_likes(tmp_path: Path) -> None:
+    """Also inside of a magic number, and where records share members."""
+    data = members(*(page_record(number) for number in range(4)), page_record(4) + page_record(5))
+    data += gzip.compress(page_record(6), compresslevel=0)
+    records = read(tmp_path / "pages.warc.gz", data)
+    assert numbers(records) == list(range(7))
+    (file,) = find_files([Input(path=str(tmp_path / "pages.warc.gz"), source="t", license="CC0-1.0")])
+    for size in (1, 2, 3, *range(50, len(data), 83)):
+        assert divided(file, piece_bytes=size, limit=LIMIT) == records
+
+
+@pytest.mark.parametrize("block", [100, 1000])
+def test_members_that_begin_anywhere_belong_to_a_piece_that_can_read_them(tmp_path: Path, block: int) -> None:
+    """Blocks of equal size, as bgzip writes them: most begin in the middle of a record."""
+    plain = b"".join(page_record(number) for number in range(12))
+    blocks = members(*(plain[start : start + block] for start in range(0, len(plain), block)))
+    for data in (blocks, gzip.compress(plain)):
+        assert numbers(read(tmp_path / "pages.warc.gz", data)) == list(range(12))
+
+
+def test_damage_is_met_once_however_the_archive_is_divided(tmp_path: Path) -> None:
+    draw = random.Random(3)
+    whole_archive = members(*(page_record(number) for number in range(8)))
+    for _ in range(150):
+        data = bytearray(whole_archive)
+        for _ in range(draw.randrange(1, 4)):
+            start = draw.randrange(len(data))
+            match draw.randrange(4):
+                case 0:
+                    data[start : start + draw.randrange(1, 40)] = draw.randbytes(20)
+                case 1:
+                    del data[start : start + draw.randrange(1, 300)]
+                case 2:
+                    data[start] ^= 1 << draw.randrange(8)
+                case 3:
+                    data[start:start] = b"\x1f\x8b\x08\x00" + draw.randbytes(9)
+        # Divides it, too.
+        read(tmp_path / "pages.warc.gz", bytes(data))

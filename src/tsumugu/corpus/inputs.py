@@ -63,15 +63,24 @@ class InputFile:
     @property
     def divisible(self) -> bool:
         """Whether pieces of this file can be read on their own."""
-        if self.kind == "parquet":
-            return self.bytes > 0
-        return self.kind == "jsonl" and self.bytes > 0 and not self.name.lower().endswith(COMPRESSIONS)
+        if self.bytes == 0:
+            return False
+        name = self.name.lower()
+        match self.kind:
+            case "parquet":
+                return True
+            case "jsonl":
+                return not name.endswith(COMPRESSIONS)
+            case "warc" | "wet":
+                return name.endswith(".gz")
+            case _:
+                return False
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Bytes `start` to `end` of a file. In a divided file, a line or a Parquet row group belongs to
-    the piece in which it begins; a file that is not divisible is one piece, and `end` is ignored."""
+    """Bytes `start` to `end` of a file. In a divided file, a line, a Parquet row group or a WARC record
+    belongs to the piece in which it begins; a file that is not divisible is one piece that ends behind it."""
 
     file: InputFile
     start: int

@@ -30,7 +30,7 @@ def read_records(piece: Piece, *, max_page_bytes: int) -> Iterator[Record]:
         case "parquet":
             yield from read_parquet(piece, max_page_bytes=max_page_bytes)
         case "warc" | "wet":
-            yield from read_warc(piece.file, max_page_bytes=max_page_bytes)
+            yield from read_warc(piece, max_page_bytes=max_page_bytes)
         case "dataset":
             yield from _read_dataset(piece.file, max_page_bytes)
 

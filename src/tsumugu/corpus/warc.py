@@ -23,7 +23,7 @@ from tsumugu.corpus.http_response import (
     media_type,
     parse_head,
 )
-from tsumugu.corpus.inputs import InputFile
+from tsumugu.corpus.inputs import InputFile, Piece
 from tsumugu.corpus.records import Failure, Page, Record, Skipped, too_large
 from tsumugu.corpus.streams import READ_ERRORS, open_raw, open_stream
 
@@ -38,36 +38,53 @@ _LOOKS_LIKE_HTML = re.compile(
 )
 # Where a record can begin: a compressed member (gzip with no reserved flag, zstd, lz4), or plainly.
 _RECORD_START = re.compile(rb"\x1f\x8b\x08[\x00-\x1f]|\x28\xb5\x2f\xfd|\x04\x22\x4d\x18|(?<=\n)WARC/[01]\.")
+_GZIP_START = re.compile(rb"\x1f\x8b\x08[\x00-\x1f]")
+_LONGEST_START = 8
+"""At least as many bytes as these patterns match."""
 _MOST_RESTARTS = 10_000
 _CHUNK_BYTES = 1 << 20
 
 
-def read_warc(file: InputFile, *, max_page_bytes: int) -> Iterator[Record]:
-    """Every record of an archive, in order. Offsets are positions in the file as it lies there (as in
-    CDX indexes); records that share one compressed member are counted up from its position."""
+def read_warc(piece: Piece, *, max_page_bytes: int) -> Iterator[Record]:
+    """Every record of a piece of an archive, in order. Offsets are positions in the file as it lies there
+    (as in CDX indexes); records that share one compressed member are counted up from its position.
+
+    An archive of gzip members is divided where a member begins with a record. A piece goes from the
+    first such place in it to the first one behind it, so each record belongs to one piece, and an
+    archive that is one long gzip stream belongs to its first piece whole. (What cannot be told from a
+    place is a whole .warc.gz that was stored, uncompressed, as the content of a record.)
+    """
+    file = piece.file
     try:
         with ExitStack() as stack:
             # fastwarc knows gzip, zstd and lz4 by their first bytes, these two it does not.
             packed = file.name.lower().endswith((".bz2", ".xz"))
             stream = open_stream(file, stack) if packed else open_raw(file, stack)
-            head = stream.read(LONGEST_HEAD)
-            stream.seek(0)
-            refusal = _refusal(head)
-            if refusal is not None:
+            start: int | None = 0
+            if piece.start > 0:
+                start = _next_member(stream, piece.start)
+            elif (refusal := _refusal(stream.read(LONGEST_HEAD))) is not None:
                 yield Failure(file, 0, refusal)
-            else:
-                yield from _read_records(file, stream, max_page_bytes)
+                return
+            stop = _next_member(stream, piece.end) if piece.end < file.bytes else None
+            if start is not None and start != stop:
+                yield from _read_records(file, stream, start, stop, max_page_bytes)
     except READ_ERRORS as error:
         yield Failure(file, 0, f"cannot be read: {error or type(error).__name__}"[:300])
 
 
-def _read_records(file: InputFile, stream: BinaryIO, limit: int) -> Iterator[Record]:
+def _read_records(
+    file: InputFile, stream: BinaryIO, begin: int, stop: int | None, limit: int
+) -> Iterator[Record]:
+    """The records from `begin` up to the one at `stop`, which is another piece's."""
     source = _Source(stream)
-    start: int | None = 0
-    last = -1
-    damaged = False
+    start: int | None = begin
+    last = begin - 1
+    # Damage at the very beginning has been met, and said, by the piece before.
+    damaged = begin > 0
     for _ in range(_MOST_RESTARTS):
-        assert start is not None
+        if start is None or (stop is not None and start >= stop):
+            return
         position = start
         problem = None
         source.seek(start)
@@ -75,6 +92,8 @@ def _read_records(file: InputFile, stream: BinaryIO, limit: int) -> Iterator[Rec
             if isinstance(record, str):
                 problem = record
                 break
+            if stop is not None and record.stream_pos >= stop:
+                return
             position = max(position, record.stream_pos)
             last = max(record.stream_pos, last + 1)
             damaged = False
@@ -96,8 +115,6 @@ def _read_records(file: InputFile, stream: BinaryIO, limit: int) -> Iterator[Rec
             yield Failure(file, last, f"damaged: {problem}"[:300])
             damaged = True
         start = _next_start(stream, position + 1)
-        if start is None:
-            return
     yield Failure(file, last + 1, f"damaged in more than {_MOST_RESTARTS} places: the rest is not read")
 
 
@@ -157,18 +174,38 @@ def _refusal(head: bytes) -> str | None:
 
 def _next_start(stream: BinaryIO, position: int) -> int | None:
     """The first place from `position` on at which a record may begin."""
-    # One byte more, because a plain record begins behind a newline.
-    position -= 1
-    stream.seek(position)
-    window = b""
-    while chunk := stream.read(_CHUNK_BYTES):
-        window += chunk
-        match = _RECORD_START.search(window, 1)
-        if match:
-            return position + match.start()
-        position += max(0, len(window) - 8)
-        window = window[-8:]
+    return next(_places(stream, position, _RECORD_START), None)
+
+
+def _next_member(stream: BinaryIO, position: int) -> int | None:
+    """The first place from `position` on at which a gzip member begins, and a record with it."""
+    for place in _places(stream, position, _GZIP_START):
+        stream.seek(place)
+        try:
+            if zlib.decompressobj(31).decompress(stream.read(LONGEST_HEAD), 5) == b"WARC/":
+                return place
+        except zlib.error:
+            continue
     return None
+
+
+def _places(stream: BinaryIO, position: int, pattern: re.Pattern[bytes]) -> Iterator[int]:
+    """The places from `position` on that `pattern` matches; it may look at the byte before."""
+    base = max(0, position - 1)
+    window, searched = b"", position - base
+    while True:
+        # Whoever asks may have read elsewhere meanwhile.
+        stream.seek(base + len(window))
+        chunk = stream.read(_CHUNK_BYTES)
+        window += chunk
+        end = len(window) - (_LONGEST_START if chunk else 0)
+        for match in pattern.finditer(window, searched):
+            if match.start() < end:
+                yield base + match.start()
+        if not chunk:
+            return
+        searched = max(searched, end)
+        base, window, searched = base + searched - 1, window[searched - 1 :], 1
 
 
 _CUT_OFF = "cut off"

@@ -61,7 +61,7 @@ def open_existing(path: Path) -> Encoder:
             raise TsumuguError(f"{path}: {error}") from error
         if "eos_token" not in special:
             # Nobody will ask for it; an encoder has one.
-            special["eos_token"] = Tokenizer.from_file(str(Path(name) / FAST)).id_to_token(0)
+            special["eos_token"] = str(Tokenizer.from_file(str(Path(name) / FAST)).id_to_token(0))
         write_json(Path(name) / SPECIAL_TOKENS_MAP, special)
         return load_encoder(Path(name))
 
