@@ -26,9 +26,10 @@ def extract_text(html: str) -> str:
         TooDeep: see `bombs.refuse_bombs`.
     """
     refuse_bombs(html)
-    text: str = extract_plain_text(
-        _EMPTY_ANCHOR.sub("", html), main_content=True, alt_texts=False, preserve_formatting=True
-    )
+    # Few pages are XHTML, and the pattern looks at every tag.
+    if "/>" in html:
+        html = _EMPTY_ANCHOR.sub("", html)
+    text: str = extract_plain_text(html, main_content=True, alt_texts=False, preserve_formatting=True)
     return text
 
 

@@ -22,7 +22,7 @@ from tsumugu.corpus.signals import (
 )
 from tsumugu.corpus.signals.batch import Batch, Column, make_batch, portions
 
-__all__ = ["GROUPS", "Batch", "Column", "Group", "measure"]
+__all__ = ["GROUPS", "Batch", "Column", "Group", "make_batch", "measure"]
 
 
 @dataclass(frozen=True)
