@@ -9,9 +9,10 @@ from tsumugu.corpus import bombs
 from tsumugu.corpus.bombs import TooDeep, refuse_bombs
 
 _TAG = re.compile(r"<(?:(!--)|(/?)([a-zA-Z][^\x00-\x20/<>]*)([^<>]*))")
+_NAMES = ("div", "DIV", "x-custom", "font", "B", "p", "br", "script", "title")
 _PARTS = (
-    *(f"{mark}{name}" for name in ("div", "DIV", "x-custom", "font", "B", "p", "br", "script", "title") for mark in ("<", "</")),
-    *("<!--", "-->", "<!doctype html>", "<", "</", ">", "/", " ", "\n", ' class="a/"', "あ", "<p　>", "<spanあ>", "-", "!"),
+    *(mark + name for name in _NAMES for mark in ("<", "</")), "<!--", "-->", "<!doctype html>",
+    "<", "</", ">", "/", " ", "\n", ' class="a/"', "あ", "<p　>", "<spanあ>", "-", "!",
 )  # fmt: skip
 
 

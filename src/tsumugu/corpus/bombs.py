@@ -21,7 +21,7 @@ _UNNESTED = (
     *("track", "wbr", "p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "tfoot", "colgroup"),
     *("option", "html", "head", "body"),
 )
-_FORMATTING = ("a", "b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u")
+_FORMATTING = tuple("a b big code em font i nobr s small strike strong tt u".split())
 _VERBATIM = ("script", "style", "textarea", "title")
 _LONGEST_NAME = 8
 _NESTED_KIND, _UNNESTED_KIND, _FORMATTING_KIND, _VERBATIM_KIND = range(4)
@@ -52,7 +52,11 @@ def refuse_bombs(html: str) -> None:
 def _names() -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
     """The names of elements that matter, eight letters in one number, in a hash table."""
     names, kinds = np.zeros(_SLOTS, dtype=np.uint64), np.zeros(_SLOTS, dtype=np.uint8)
-    for kind, group in ((_UNNESTED_KIND, _UNNESTED), (_FORMATTING_KIND, _FORMATTING), (_VERBATIM_KIND, _VERBATIM)):
+    for kind, group in (
+        (_UNNESTED_KIND, _UNNESTED),
+        (_FORMATTING_KIND, _FORMATTING),
+        (_VERBATIM_KIND, _VERBATIM),
+    ):
         for name in group:
             number = np.uint64(int.from_bytes(name.encode(), "big"))
             slot = (int(number) * int(_SPREAD) & 0xFFFFFFFFFFFFFFFF) >> int(_SHIFT)
@@ -86,7 +90,7 @@ def _walk(html, names, kinds, deepest, most_repeated):  # type: ignore[no-untype
         name = np.uint64(0)
         while position < length:
             byte = html[position]
-            if byte <= _SPACE or byte == _SLASH or byte == _LESS or byte == _GREATER:
+            if byte <= _SPACE or byte in (_SLASH, _LESS, _GREATER):
                 break
             # Letters in small; other bytes of names that we know of are digits, and none has one.
             small = byte | np.uint8(0x20) if _is_letter(byte) else byte

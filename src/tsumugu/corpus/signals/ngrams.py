@@ -73,9 +73,9 @@ def _walk(codes, offsets):  # type: ignore[no-untyped-def]
     columns = np.zeros((19, documents))
     longest = _longest(offsets)
     # The hash table: the two halves of an n-gram, and how often it occurs. An entry counts only with
-    # the number of the present document and size above its count, so that nothing is ever cleared.
-    table = np.zeros((_slots(longest), 2), dtype=np.uint64)
-    round_number = 0
+    # the number of the present document and size above its count, so that nothing is cleared twice.
+    table = np.empty((_slots(longest), 2), dtype=np.uint64)
+    cleared = round_number = 0
     # The places, in order, at which n-grams may repeat; their halves; their slots in the table, which
     # are their names when they are halves themselves.
     places = np.empty(longest, dtype=np.int32)
@@ -85,6 +85,9 @@ def _walk(codes, offsets):  # type: ignore[no-untyped-def]
         start = offsets[document]
         length = offsets[document + 1] - start
         candidates = max(0, length - 1)
+        if _slots(candidates) > cleared:
+            table[cleared : _slots(candidates), 1] = 0
+            cleared = _slots(candidates)
         for index in range(candidates):
             places[index] = index
             keys[index] = (np.uint64(codes[start + index]) << _HALF) | np.uint64(codes[start + index + 1])

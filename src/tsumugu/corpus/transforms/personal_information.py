@@ -45,12 +45,12 @@ def mask_personal_information(text: str) -> tuple[str, tuple[int, ...]]:
     return text, (emails, phones, ips, my_numbers, cards, addresses)
 
 
-def may_hold_personal_information(
-    codes: NDArray[np.uint32], offsets: NDArray[np.int64]
-) -> NDArray[np.bool_]:
+def may_hold_personal_information(codes: NDArray[np.uint32], offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which texts of a batch `mask_personal_information` may change: `bool [texts]`."""
     signs: NDArray[np.bool_] = hold_any(codes, offsets, _signs())
-    return signs | long_numbers(codes, offsets) | may_hold_ip_addresses(codes, offsets)
+    signs |= long_numbers(codes, offsets)
+    signs |= may_hold_ip_addresses(codes, offsets)
+    return signs
 
 
 @cache
