@@ -21,7 +21,9 @@ _UNNESTED = (
     *("track", "wbr", "p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "tfoot", "colgroup"),
     *("option", "html", "head", "body"),
 )
-_FORMATTING = tuple("a b big code em font i nobr s small strike strong tt u".split())
+_FORMATTING = (
+    "a", "b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u",
+)  # fmt: skip
 _VERBATIM = ("script", "style", "textarea", "title")
 _LONGEST_NAME = 8
 _NESTED_KIND, _UNNESTED_KIND, _FORMATTING_KIND, _VERBATIM_KIND = range(4)
