@@ -1,11 +1,11 @@
 """From pages to kept documents beside the extractor alone: nothing of ours should be the bottleneck.
 
-Ours reads the pages and does all that a run does with one shard: decoding, extraction, provenance,
+Ours reads the pages and does all that a run does with them: decoding, extraction, provenance,
 default transforms, signals, the rules of `web-ja`, deduplication, and writing documents, decisions and
 quarantine. The peer is the loop that anyone would write with fastwarc and resiliparse: read, detect the
 encoding, decode, extract with the same settings, and keep nothing.
 
-The archive is read once per run, as one shard: read under other names, its pages would be duplicates of
+The archive is read once per run: read again under other names, its pages would be duplicates of
 each other, and the steps behind deduplication would have nothing to do. What does not grow with the
 corpus stays outside: imports, compilation and dictionaries (the warm-up run), and the worker processes
 that deduplication starts (its tasks run in this process here).
@@ -30,29 +30,30 @@ def run_ours(pages: Path) -> dict[str, int]:
     from tsumugu.corpus.config import CorpusConfig
     from tsumugu.corpus.dedup import decide, shards
     from tsumugu.corpus.inputs import find_files, plan_shards
-    from tsumugu.corpus.measuring import MeasureTask, measure_shard
-    from tsumugu.corpus.writing import WriteTask, write_shard
+    from tsumugu.corpus.measuring import MeasureTask, measure_shard, measured_parts
+    from tsumugu.corpus.tables import shard_name
+    from tsumugu.corpus.writing import WriteTask, write_part
     from tsumugu.engine import Resources
 
     setattr(shards, "map_shards", _in_this_process)  # noqa: B010
     entry = {"path": str(pages), "source": "pages", "license": "various"}
     config = CorpusConfig.model_validate({"inputs": (entry,)})
     with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        (pieces,) = plan_shards(find_files(config.inputs), shard_bytes=2**40)
-        task = MeasureTask(
-            pieces=pieces,
-            config=config,
-            output=work / "measured.parquet",
-            quarantine=work / "quarantine.parquet",
-            facts=work / "facts.json",
-        )
-        measure_shard(task)
-        (decided,) = decide([task.output], config=config, work=work / "dedup", resources=Resources(workers=1))
-        write_shard(WriteTask(task.output, decided, task.quarantine, work / "run", "00000.parquet"))
+        work, run = Path(folder) / "work", Path(folder) / "run"
+        parts = []
+        for index, pieces in enumerate(
+            plan_shards(find_files(config.inputs), shard_bytes=config.shard_bytes)
+        ):
+            task = MeasureTask(pieces, config, work / "measured" / f"{index:05d}")
+            measure_shard(task)
+            parts += measured_parts(task.output)
+        measured = [part.documents for part in parts]
+        decided = decide(measured, config=config, work=work / "dedup", resources=Resources(workers=1))
+        for index, (part, decision) in enumerate(zip(parts, decided, strict=True)):
+            write_part(WriteTask(part.documents, decision, part.quarantine, run, shard_name(index)))
         return {
-            "pages": pq.read_metadata(task.output).num_rows,
-            "kept": pq.read_metadata(work / "run" / "documents" / "00000.parquet").num_rows,
+            "pages": sum(pq.read_metadata(path).num_rows for path in measured),
+            "kept": sum(pq.read_metadata(path).num_rows for path in (run / "documents").glob("*.parquet")),
         }
 
 
