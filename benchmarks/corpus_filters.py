@@ -35,7 +35,7 @@ def _ours(texts: list[str]) -> tuple[list[str], list[bool]]:
 
     profile = load_profile("hojichar")
     masked, _ = transforms.apply(texts, profile.transforms)
-    columns = signals.measure(signals.make_batch(masked), {rule.signal for rule in profile.rules})
+    columns = signals.measure(masked, {rule.signal for rule in profile.rules})
     return masked, [reason == PASSED for reason in apply_rules(profile.rules, columns, len(texts))]
 
 

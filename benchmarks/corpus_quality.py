@@ -66,7 +66,7 @@ def decide(texts: list[str], rules: Rules) -> list[str]:
     from tsumugu.corpus.rules import apply_rules
 
     parsed = [Rule(reason=reason, **rule) for reason, rule in rules.items()]
-    columns = signals.measure(signals.make_batch(texts), {rule.signal for rule in parsed})
+    columns = signals.measure(texts, {rule.signal for rule in parsed})
     return apply_rules(parsed, columns, len(texts))
 
 

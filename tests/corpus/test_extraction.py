@@ -6,7 +6,8 @@ import time
 import pytest
 
 from conftest import html_page, japanese_text
-from tsumugu.corpus.extraction import DEEPEST_NESTING, TooDeep, canonical_address, extract_text
+from tsumugu.corpus.bombs import DEEPEST_NESTING, TooDeep
+from tsumugu.corpus.extraction import canonical_address, extract_text
 from tsumugu.corpus.markup import head_tags
 
 

@@ -74,7 +74,7 @@ PAIRS = [(RULES[reason], build()) for reason, build in FILTERS.items()] + [
 
 def disagreements(texts: list[str]) -> list[tuple[str, str]]:
     """Rule and text wherever our decision is not HojiChar's."""
-    columns = signals.measure(signals.make_batch(texts), {rule.signal for rule, _ in PAIRS})
+    columns = signals.measure(texts, {rule.signal for rule, _ in PAIRS})
     found = []
     for rule, oracle in PAIRS:
         ours = failing(rule, columns[rule.signal])

@@ -38,7 +38,7 @@ MEASURED = {name for group in signals.GROUPS for name in group.names} - set(sign
 
 
 def measure(texts: list[str]) -> dict[str, np.ndarray]:
-    return signals.measure(signals.make_batch(texts), MEASURED)
+    return signals.measure(texts, MEASURED)
 
 
 def one(text: str) -> dict[str, float]:
@@ -60,7 +60,7 @@ def test_every_signal_has_a_name_in_the_recipe() -> None:
 
 
 def test_only_wanted_groups_are_measured() -> None:
-    found = signals.measure(signals.make_batch(["あ"]), {"bbs"})
+    found = signals.measure(["あ"], {"bbs"})
     assert set(found) == {"bbs"}
 
 

@@ -28,6 +28,7 @@ _ALIASES = {"cp932": "shift_jis", "shift-jis-2004": "shift_jis", "eucjp": "euc-j
 _SUPERSETS = {"shift_jis": "cp932", "gbk": "gb18030"}
 # Behind a byte that ends no character in any of the encodings, one outside ASCII begins.
 _CHARACTER = re.compile(rb"(?<![\x40-\xff])[\x80-\xff]")
+_UTF8_KANA = re.compile(rb"\xe3[\x81-\x83][\x80-\xbf]")
 _SAMPLE_BYTES = 2048
 _JAPANESE_SHARE = 0.02
 _CERTAIN_SHARE = 0.1
@@ -96,7 +97,9 @@ def _kana_shares(raw: bytes, encodings: list[str]) -> dict[str, float]:
     sample = b"\n".join(_from_character(raw, start) for start in (0, len(raw) // 2))
     shares = {}
     for encoding in dict.fromkeys(encodings):
-        shares[encoding] = _kana_share(sample.decode(encoding, errors="replace"))
+        # Python takes half a microsecond for each broken byte, and other encodings are broken UTF-8.
+        hopeless = encoding == "utf-8" and not _UTF8_KANA.search(sample)
+        shares[encoding] = 0.0 if hopeless else _kana_share(sample.decode(encoding, errors="replace"))
         if shares[encoding] >= _CERTAIN_SHARE:
             break
     return shares

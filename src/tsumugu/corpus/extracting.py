@@ -9,8 +9,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import get_args
 
+from tsumugu.corpus.bombs import TooDeep, refuse_bombs
 from tsumugu.corpus.config import CorpusConfig, ExtractionConfig
-from tsumugu.corpus.extraction import TooDeep, extract_text, refuse_bombs
+from tsumugu.corpus.extraction import extract_text
 from tsumugu.corpus.inputs import InputFile, Piece
 from tsumugu.corpus.language_gate import kana_share
 from tsumugu.corpus.provenance import provenance

@@ -182,7 +182,7 @@ def _measured_columns(documents: list[Extracted], config: CorpusConfig, compose:
     columns: dict[str, signals.Column] = {
         # Signals that nobody measures have no value.
         **{name: np.full(len(texts), np.nan) for name in SIGNALS},
-        **signals.measure(signals.make_batch(texts), config.measured_signals),
+        **signals.measure(texts, config.measured_signals),
         **quality_models.measure(texts, config.quality),
         **counters,
         **dict(zip(READING_SIGNALS, known.reshape(-1, len(READING_SIGNALS)).T, strict=True)),

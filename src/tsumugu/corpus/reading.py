@@ -45,7 +45,7 @@ def _read_whole(file: InputFile, max_page_bytes: int) -> Page | Failure:
         return Failure(file, 0, f"cannot be read: {reason or type(error).__name__}"[:300])
     if len(raw) > max_page_bytes:
         return Failure(file, 0, too_large(max_page_bytes))
-    if not raw.strip():
+    if not raw or raw.isspace():
         return Failure(file, 0, "empty file")
     try:
         return Page(file, 0, decode_page(raw), "", is_html=file.kind == "html")

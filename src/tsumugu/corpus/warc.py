@@ -274,7 +274,7 @@ def _page_of(file: InputFile, record: WarcRecord, offset: int, limit: int) -> Re
         raw = decode_body(
             body[response.bytes :], response.headers, limit=limit, truncated="truncated" in metadata
         )
-        if not raw.strip():
+        if not raw or raw.isspace():
             return Failure(file, offset, "empty page")
         text = raw.decode() if kind == "conversion" else decode_page(raw, hint=response.charset)
     except (BadBody, Undecodable, UnicodeDecodeError) as error:

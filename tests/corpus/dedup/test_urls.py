@@ -1,6 +1,8 @@
 """When two addresses are one, and how old a document is."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tsumugu.corpus.dedup.urls import NO_DATE, canonical, timestamp
 
@@ -51,3 +53,11 @@ def test_dates_are_compared_in_utc_and_may_be_missing() -> None:
     assert timestamp('{"d": "2024-01-31"}', "d") < timestamp('{"d": "2024-02-01"}', "d")
     for metadata in ("{}", '{"date": "昨日"}', '{"date": 5}', None):
         assert timestamp(metadata, "date") == NO_DATE
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text("aZ0.-~/:@!;=%é日?&", max_size=20))
+def test_a_plain_address_is_what_the_parser_makes_of_it(rest: str) -> None:
+    # The empty fragment changes nothing, but only the parser knows that.
+    address = "https://example.jp" + rest
+    assert canonical(address) == canonical(address + "#")

@@ -1,5 +1,6 @@
 """Any list of transforms over a batch: names, counters, order, idempotence, hostile text."""
 
+import re
 import subprocess
 import sys
 import time
@@ -9,8 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tsumugu.corpus.transforms import COUNTERS, DEFAULT_TRANSFORMS, CounterName, TransformName, apply
+from tsumugu.corpus.signals.batch import code_points
+from tsumugu.corpus.transforms import (
+    COUNTERS,
+    DEFAULT_TRANSFORMS,
+    CounterName,
+    TransformName,
+    apply,
+    applying,
+)
 from tsumugu.corpus.transforms.applying import TRANSFORMS
+from tsumugu.corpus.transforms.digits import has_long_number
 
 NAMES: tuple[TransformName, ...] = get_args(TransformName)
 
@@ -174,3 +184,24 @@ def test_a_megabyte_of_one_thing_passes_all_default_transforms_in_seconds(piece:
     start = time.process_time()
     apply([text], DEFAULT_TRANSFORMS)
     assert time.process_time() - start < 10
+
+
+@pytest.mark.parametrize("name", list(applying._MAY_CHANGE))
+@settings(max_examples=200, deadline=None)
+@given(texts=st.lists(TEXTS, min_size=1, max_size=5))
+def test_a_transform_changes_no_text_that_it_is_not_shown(name: TransformName, texts: list[str]) -> None:
+    shown = applying._MAY_CHANGE[name](*code_points(texts))
+    for text, is_shown in zip(texts, shown.tolist(), strict=True):
+        assert is_shown or TRANSFORMS[name](text)[0] == text
+
+
+def test_plain_texts_are_not_shown() -> None:
+    codes, offsets = code_points(["これは日本語の文です。"])
+    assert not any(may_change(codes, offsets)[0] for may_change in applying._MAY_CHANGE.values())
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.text("0123４５６-ー (）.a\n", max_size=40))
+def test_long_numbers_are_those_of_a_pattern(text: str) -> None:
+    found = re.search(r"[0-9０-９](?:[-‐‑‒–—―−－ｰー \u3000.()（）]{0,3}[0-9０-９]){8}", text)
+    assert has_long_number(text) == (found is not None)

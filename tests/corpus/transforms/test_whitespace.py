@@ -1,5 +1,7 @@
 """White space is tidied where nobody would miss it."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,3 +35,10 @@ def test_at_most_one_line_in_a_row_is_empty() -> None:
 @given(st.text("あa \t\n\u3000\xa0", max_size=60))
 def test_only_white_space_is_ever_changed(text: str) -> None:
     assert "".join(tidy(text).split()) == "".join(text.split())
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text("あ \n\u3000\xa0\x1c", max_size=60))
+def test_lines_are_tidied_as_a_pattern_would(text: str) -> None:
+    stripped = re.sub(r"[^\S\n]+(?=\n|\Z)", "", text)
+    assert tidy(text) == re.sub(r"\n{3,}", "\n\n", stripped).strip("\n")

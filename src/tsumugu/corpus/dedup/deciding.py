@@ -234,7 +234,7 @@ def _find_removals(
     amount = int(characters[alive].sum())
     shards.map_tasks(mark_removals, tasks, amount=amount, resources=resources, description="corpus: repeats")
     files = [task.output for task in tasks]
-    _drop(shards.read_numbers(files, "left", np.int64) == 0, _ONLY_REPEATS, alive, dropped)
+    _drop(shards.read_numbers(files, "emptied", np.bool_), _ONLY_REPEATS, alive, dropped)
     return files
 
 

@@ -9,7 +9,7 @@
 - `paragraph_keys` (list<uint64>): paragraphs instead of lines, if the recipe looks for repeated ones.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,10 @@ from tsumugu.corpus.config import DedupConfig
 from tsumugu.corpus.dedup.hashing import NEWLINE, SEED_A, SEED_B, absorb, finish
 from tsumugu.corpus.dedup.minhash import minhash_bands
 from tsumugu.corpus.dedup.normalising import comparable_codes
+from tsumugu.corpus.signals.batch import portions
 
 SHORTEST_LINE = 10
 """Characters of a line or paragraph, without white space, from which it is recognised elsewhere."""
-
-_AT_ONCE = 2**16
-"""Characters: their code points and hashes stay in the cache, and no fresh memory is asked for."""
 
 
 def band_column(band: int) -> str:
@@ -52,7 +50,7 @@ def key_schema(config: DedupConfig) -> list[tuple[str, pa.DataType]]:
 
 def keys(texts: Sequence[str], config: DedupConfig) -> dict[str, Any]:
     """The columns of `key_schema` for `texts`; those of documents that are not compared are empty."""
-    parts = [_keys(texts[start:end], config) for start, end in _chunks(texts)]
+    parts = [_keys(texts[start:end], config) for start, end in portions(texts)]
     columns: dict[str, Any] = {}
     for name in parts[0]:
         arrays = [part[name] for part in parts]
@@ -60,18 +58,6 @@ def keys(texts: Sequence[str], config: DedupConfig) -> dict[str, Any]:
             pa.concat_arrays(arrays) if isinstance(arrays[0], pa.Array) else np.concatenate(arrays)
         )
     return columns
-
-
-def _chunks(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Neighbours of about `_AT_ONCE` characters; at least one chunk, which may be empty."""
-    start = characters = 0
-    for index, text in enumerate(texts):
-        characters += len(text)
-        if characters >= _AT_ONCE:
-            yield start, index + 1
-            start, characters = index + 1, 0
-    if start < len(texts) or not texts:
-        yield start, len(texts)
 
 
 def _keys(texts: Sequence[str], config: DedupConfig) -> dict[str, Any]:

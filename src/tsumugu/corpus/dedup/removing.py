@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numba import njit
 from numpy.typing import NDArray
 
 from tsumugu.corpus.dedup import shards
 from tsumugu.corpus.dedup.normalising import comparable_codes
-from tsumugu.corpus.dedup.repeats import mark_repeats, read_frequent
+from tsumugu.corpus.dedup.repeats import find_repeated, mark_repeats, read_frequent
 from tsumugu.corpus.dedup.substrings import mark_substrings
 from tsumugu.corpus.signals.batch import code_points
 from tsumugu.corpus.signals.classes import CLASSES, SPACE
@@ -49,20 +50,24 @@ class _Marked:
     offsets: NDArray[np.int64]
     cut: NDArray[np.bool_]
     """`bool [characters]`."""
+    read: NDArray[np.bool_]
+    """`bool [documents]`: the texts of the others are empty here, since nothing is cut from them."""
 
 
 def mark_removals(task: RemovalTask) -> None:
-    """Write, for every row of the shards: `removals` (spans of code points), `left` (visible characters)."""
+    """Write, for every row of the shards: `removals` (spans of code points), and `emptied`, whether
+    they leave no visible character of a document."""
     portions = _with_repeats(task)
     if task.min_characters is not None:
         portions = iter([_with_substrings(portions, task.min_characters)])
-    removals, left = [pa.array([], REMOVALS)], [np.zeros(0, dtype=np.int64)]
+    removals, emptied = [pa.array([], REMOVALS)], [np.zeros(0, dtype=np.bool_)]
     for portion in portions:
         counts, starts, ends = _spans(portion.cut, portion.offsets)
         spans = pa.StructArray.from_arrays([pa.array(starts), pa.array(ends)], names=["start", "end"])
         removals.append(pa.ListArray.from_arrays(pa.array(counts.astype(np.int32)), spans).cast(REMOVALS))
-        left.append(_count_visible(portion.codes, portion.offsets, portion.cut, CLASSES))
-    columns = {"removals": pa.concat_arrays(removals), "left": np.concatenate(left)}
+        left = _count_visible(portion.codes, portion.offsets, portion.cut, CLASSES)
+        emptied.append(portion.read & (left == 0))
+    columns = {"removals": pa.concat_arrays(removals), "emptied": np.concatenate(emptied)}
     shards.write_columns(task.output, columns)
 
 
@@ -70,15 +75,21 @@ def _with_repeats(task: RemovalTask) -> Iterator[_Marked]:
     """The texts of each row group, with their repeated lines marked."""
     alive = shards.load_array(task.alive)
     frequent = None if task.frequent is None else read_frequent(task.frequent)
+    key_column = "paragraph_keys" if task.paragraphs else "line_keys"
+    columns = ["text"] if frequent is None else ["text", key_column]
     row = task.first_row
     for path in task.shards:
-        for _, table in shards.row_groups(path, ["text"]):
+        for _, table in shards.row_groups(path, columns):
             rows = np.arange(table.num_rows) + row
             row += table.num_rows
-            texts = [
-                text if lives else ""
-                for text, lives in zip(table["text"].to_pylist(), alive[rows], strict=True)
-            ]
+            read = np.array(alive[rows])
+            if frequent is not None and task.min_characters is None:
+                # Few texts hold a repeated line, and their keys tell which.
+                offsets, keys = shards.lists_of(table, key_column)
+                owners = np.repeat(np.arange(len(rows)), np.diff(offsets))
+                repeated = find_repeated(keys, rows[owners], frequent)
+                read &= np.bincount(owners[repeated], minlength=len(rows)) > 0
+            texts = pc.if_else(pa.array(read), table["text"], "").to_pylist()
             codes, offsets = code_points(texts)
             cut = np.zeros(len(codes), dtype=np.bool_)
             if frequent is not None:
@@ -86,20 +97,22 @@ def _with_repeats(task: RemovalTask) -> Iterator[_Marked]:
                 mark_repeats(
                     codes, offsets, compared, rows, frequent=frequent, paragraphs=task.paragraphs, cut=cut
                 )
-            yield _Marked(codes, offsets, cut)
+            yield _Marked(codes, offsets, cut, read)
 
 
 def _with_substrings(portions: Iterator[_Marked], size: int) -> _Marked:
     """All portions in one, with the substrings that repeat in any of them marked too."""
-    codes, sizes, cut = [], [np.zeros(1, dtype=np.int64)], []
+    codes, sizes, cut, read = [], [np.zeros(1, dtype=np.int64)], [], []
     for portion in portions:
         codes.append(portion.codes)
         sizes.append(np.diff(portion.offsets))
         cut.append(portion.cut)
+        read.append(portion.read)
     joined = _Marked(
         codes=shards.join_arrays(codes),
         offsets=np.cumsum(np.concatenate(sizes)),
         cut=shards.join_arrays(cut),
+        read=shards.join_arrays(read),
     )
     mark_substrings(joined.codes, joined.offsets, size=size, cut=joined.cut)
     return joined

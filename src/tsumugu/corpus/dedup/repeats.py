@@ -120,14 +120,26 @@ def mark_repeats(
         frequent: as `read_frequent` returns it.
         cut: `bool [characters]`, aligned with `codes`.
     """
-    known, first_rows = frequent
     units, keys, _, firsts, afters = hash_units(*compared, paragraphs=paragraphs)
-    if not len(known) or not len(keys):
-        return
-    places = np.minimum(np.searchsorted(known, keys), len(known) - 1)
-    owners = np.repeat(rows, np.diff(units))
-    repeated = (known[places] == keys) & (first_rows[places] != owners)
+    repeated = find_repeated(keys, np.repeat(rows, np.diff(units)), frequent)
     _mark(codes, offsets, units, firsts, afters, repeated, paragraphs, cut)
+
+
+def find_repeated(
+    keys: NDArray[np.uint64], rows: NDArray[np.int64], frequent: tuple[NDArray[np.uint64], NDArray[np.int64]]
+) -> NDArray[np.bool_]:
+    """Which units are cut: those in too many documents, except from the first of these.
+
+    Args:
+        keys, rows: the key of every unit, and the row of its document.
+        frequent: as `read_frequent` returns it.
+    """
+    known, first_rows = frequent
+    if not len(known):
+        return np.zeros(len(keys), dtype=np.bool_)
+    places = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    repeated: NDArray[np.bool_] = (known[places] == keys) & (first_rows[places] != rows)
+    return repeated
 
 
 @njit(cache=True)

@@ -4,8 +4,10 @@ Each module measures a group of signals in one walk over the batch's code points
 docstring defines them. `measure` runs the groups that are wanted.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from tsumugu.corpus.signals import (
     bulletins,
@@ -18,7 +20,7 @@ from tsumugu.corpus.signals import (
     sentences,
     words,
 )
-from tsumugu.corpus.signals.batch import Batch, Column, make_batch
+from tsumugu.corpus.signals.batch import Batch, Column, make_batch, portions
 
 __all__ = ["GROUPS", "Batch", "Column", "Group", "make_batch", "measure"]
 
@@ -35,8 +37,9 @@ GROUPS = (
     Group(characters.NAMES, characters.measure),
     Group(lines.NAMES, lines.measure),
     Group(sentences.NAMES, sentences.measure),
-    Group(ngrams.REPETITION_NAMES, ngrams.measure_repetition),
     Group(ngrams.NAMES, ngrams.measure),
+    # The group before measures these, too, but takes longer.
+    Group(ngrams.REPETITION_NAMES, ngrams.measure_repetition),
     Group(words.NAMES, words.measure),
     Group(words.ENGLISH_NAMES, words.measure_english),
     Group(bulletins.NAMES, bulletins.measure),
@@ -46,10 +49,15 @@ GROUPS = (
 )
 
 
-def measure(batch: Batch, wanted: Collection[str]) -> dict[str, Column]:
+def measure(texts: Sequence[str], wanted: Collection[str]) -> dict[str, Column]:
     """The groups that hold any of the `wanted` signals, one column `float64 [texts]` for each name."""
+    parts = [_measure(make_batch(texts[start:end]), wanted) for start, end in portions(texts)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _measure(batch: Batch, wanted: Collection[str]) -> dict[str, Column]:
     columns: dict[str, Column] = {}
     for group in GROUPS:
-        if not set(group.names).isdisjoint(wanted):
+        if not set(group.names).isdisjoint(set(wanted) - columns.keys()):
             columns |= group.measure(batch)
     return columns

@@ -101,7 +101,12 @@ def _find(codes, offsets, columns, states, ends, words, lengths):  # type: ignor
     for document in range(len(offsets) - 1):
         state = 0
         for position in range(offsets[document], offsets[document + 1]):
-            state = states[state, columns[codes[position]]]
+            column = columns[codes[position]]
+            if column == 0:
+                # Most characters stand in no word.
+                state = 0
+                continue
+            state = states[state, column]
             for index in range(ends[state], ends[state + 1]):
                 if found == capacity:
                     larger = np.empty((3, 2 * capacity), dtype=np.int64)

@@ -1,10 +1,13 @@
 """A batch of texts as one array of code points, which is what the kernels walk over."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+_AT_ONCE = 2**16
+"""Characters: their code points and hashes stay in the cache, and no fresh memory is asked for."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,19 @@ class Batch:
 def make_batch(texts: Sequence[str]) -> Batch:
     """Join `texts` and view them as code points."""
     return Batch(texts, *code_points(texts))
+
+
+def portions(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Begin and end of neighbours that are walked over together, whatever the size of the batch; at
+    least one portion, which may be empty."""
+    start = characters = 0
+    for index, text in enumerate(texts):
+        characters += len(text)
+        if characters >= _AT_ONCE:
+            yield start, index + 1
+            start, characters = index + 1, 0
+    if start < len(texts) or not texts:
+        yield start, len(texts)
 
 
 def code_points(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:

@@ -1,10 +1,11 @@
-"""Which kind of character every code point is, as one table of bytes."""
+"""Which kind of character every code point is, as one table of bytes, and other tables of characters."""
 
 import re
 import sys
 import unicodedata
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 (
@@ -25,6 +26,14 @@ from numpy.typing import NDArray
 KINDS = 13
 
 _EVERY = "".join(map(chr, range(sys.maxunicode + 1)))
+
+
+def matching(pattern: str) -> NDArray[np.bool_]:
+    """Which code points `pattern`, a class of characters such as "[ぁ-ん]", matches: `bool [0x110000]`."""
+    table = np.zeros(sys.maxunicode + 1, dtype=np.bool_)
+    for run in re.finditer(f"{pattern}+", _EVERY):
+        table[run.start() : run.end()] = True
+    return table
 
 
 def _class_table() -> NDArray[np.uint8]:
@@ -74,3 +83,15 @@ def _class_table() -> NDArray[np.uint8]:
 
 
 CLASSES = _class_table()
+
+
+@njit(cache=True)
+def hold_any(codes, offsets, wanted):  # type: ignore[no-untyped-def]
+    """Which texts of a batch hold a character of the table `wanted`: `bool [texts]`."""
+    found = np.zeros(len(offsets) - 1, dtype=np.bool_)
+    for text in range(len(found)):
+        for position in range(offsets[text], offsets[text + 1]):
+            if wanted[codes[position]]:
+                found[text] = True
+                break
+    return found

@@ -15,7 +15,7 @@ deduplication, not here.
 import re
 import unicodedata
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -146,15 +146,15 @@ def kind_of_line(line: str) -> int:
     """
     if len(line) > LONGEST_LINE:
         return TEXT
-    alone, together, initials = _phrases()
     # Most lines are prose, and begin with a character that no phrase begins with.
     if (
-        _normal(line.lstrip(_DECORATION)[:2])[:1] not in initials
+        not _may_begin_phrase(line.lstrip(_DECORATION)[:2])
         and line[0] not in _BACKWARDS
         and "ights" not in line
         and "\xa0" not in line
     ):
         return TEXT
+    alone, together, _ = _phrases()
     phrase = _normal(line)
     if phrase in alone or _COPYRIGHT.match(phrase) or _LINK_BACK.fullmatch(line):
         return BOILERPLATE
@@ -186,6 +186,12 @@ def _holds_only(phrase: str, known: frozenset[str]) -> bool:
 def _normal(line: str) -> str:
     """NFKC, case-folded, single spaces, without what decorates the ends."""
     return " ".join(unicodedata.normalize("NFKC", line).casefold().split()).strip(_DECORATION)
+
+
+@lru_cache(maxsize=4096)
+def _may_begin_phrase(start: str) -> bool:
+    """Whether a line that begins with these two characters may be made of phrases."""
+    return _normal(start)[:1] in _phrases()[2]
 
 
 @cache

@@ -3,9 +3,14 @@
 import re
 from ipaddress import IPv4Address, IPv6Address
 
+import numpy as np
+from numba import njit
+
 IP_MASK = "0.0.0.0"
 
-_MAY_BE_IPV4 = re.compile(r"\.[0-9]{1,3}\.[0-9]")
+_POINT, _COLON = ord("."), ord(":")
+_FAR = 1 << 60
+_MAY_BE_IPV4 = re.compile(r"\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]")
 _IPV4 = re.compile(
     r"[0-9](?<![0-9A-Za-z_./-].)[0-9]{0,2}(?:\.[0-9]{1,3}){3}(?![0-9A-Za-z_])(?!\.[0-9])(?!-[0-9A-Za-z])"
 )
@@ -59,6 +64,39 @@ def mask_ip_addresses(text: str) -> tuple[str, int]:
     if _MAY_BE_IPV6.search(text):
         text = _IPV6.sub(mask, text)
     return text, masked
+
+
+@njit(cache=True)
+def may_hold_ip_addresses(codes, offsets):  # type: ignore[no-untyped-def]
+    """Which texts of a batch hold three points with one to three digits between each two, or two colons
+    with up to four hexadecimal digits between them: `bool [texts]`."""
+    found = np.zeros(len(offsets) - 1, dtype=np.bool_)
+    for text in range(len(found)):
+        # Characters since the last point or colon; far where others than digits stand between.
+        since_point = since_colon = _FAR
+        points = 0
+        for position in range(offsets[text], offsets[text + 1]):
+            code = codes[position]
+            if code == _POINT:
+                points = points + 1 if 1 <= since_point <= 3 else 1
+                if points == 3:
+                    found[text] = True
+                    break
+                since_point = 0
+                since_colon = _FAR
+            elif code == _COLON:
+                if since_colon <= 4:
+                    found[text] = True
+                    break
+                since_colon = 0
+                since_point = _FAR
+            elif 0x30 <= code <= 0x39:
+                since_point += 1
+                since_colon += 1
+            else:
+                since_point = _FAR
+                since_colon = since_colon + 1 if 0x41 <= (code & ~0x20) <= 0x46 else _FAR
+    return found
 
 
 def _is_public_ipv4(text: str) -> bool:

@@ -6,12 +6,16 @@ rules' business, not theirs.
 
 import re
 
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from tsumugu.corpus.signals.batch import code_points
 from tsumugu.corpus.transforms.whitespace import collapse_empty_lines
 
-_JAPANESE = "\u3041-\u30ff\u3400-\u9fff"
-_JAPANESE_RUN = re.compile(f"[{_JAPANESE}]+")
 _FOREIGN_WORDS = 8
-_FOREIGN_LINE = re.compile(rf"\n[^\n{_JAPANESE}]{{{4 * _FOREIGN_WORDS},}}+(?=\n|\Z)")
+_SHORTEST_FOREIGN_LINE = 4 * _FOREIGN_WORDS
+_NEWLINE, _SPACE = 0x0A, 0x20
 _AFTER_WORDS = ",.;:!?)"
 _JAPANESE_PAGE = 0.2
 
@@ -36,37 +40,74 @@ def remove_foreign_paragraphs(text: str) -> tuple[str, tuple[int, ...]]:
     """
     if text.isascii():
         return text, (0,)
-    pieces: list[str] = []
-    end = 0
-    # Every line begins after a line end, so that the search can leap from one to the next.
-    lines = "\n" + text
-    for match in _FOREIGN_LINE.finditer(lines):
-        if not _is_prose(match[0]):
-            continue
-        if not pieces and _japanese_characters(text) < _JAPANESE_PAGE * len(text):
-            return text, (0,)
-        pieces.append(lines[end : match.start()])
-        end = match.end()
-    removed = len(pieces)
-    if removed == 0:
+    codes, offsets = code_points([text])
+    lines = _foreign_lines(codes, offsets).tolist()
+    spans = [(start, end) for start, end in lines if _is_prose(text[start:end])]
+    if not spans or _japanese_characters(codes) < _JAPANESE_PAGE * len(text):
         return text, (0,)
-    pieces.append(lines[end:])
-    return collapse_empty_lines("".join(pieces)), (removed,)
+    pieces: list[str] = []
+    position = 0
+    for start, end in spans:
+        # With the line end before it, if there is one.
+        pieces.append(text[position : max(0, start - 1)])
+        position = end
+    pieces.append(text[position:])
+    return collapse_empty_lines("".join(pieces)), (len(spans),)
+
+
+def have_foreign_lines(codes: NDArray[np.uint32], offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which texts of a batch `remove_foreign_paragraphs` may change: `bool [texts]`."""
+    starts = _foreign_lines(codes, offsets)[:, 0]
+    found = np.zeros(len(offsets) - 1, dtype=np.bool_)
+    found[np.searchsorted(offsets, starts, side="right") - 1] = True
+    return found
+
+
+@njit(cache=True)
+def _foreign_lines(codes, offsets):  # type: ignore[no-untyped-def]
+    """Begin and end of every long line that holds no Japanese, but spaces enough for prose: `int64
+    [lines, 2]`."""
+    spans = np.empty((len(codes) // _SHORTEST_FOREIGN_LINE + 1, 2), dtype=np.int64)
+    count = 0
+    for text in range(len(offsets) - 1):
+        start = offsets[text]
+        japanese, spaces = False, 0
+        for position in range(offsets[text], offsets[text + 1] + 1):
+            if position == offsets[text + 1] or codes[position] == _NEWLINE:
+                long = position - start >= _SHORTEST_FOREIGN_LINE
+                if long and spaces >= _FOREIGN_WORDS - 1 and not japanese:
+                    spans[count, 0], spans[count, 1] = start, position
+                    count += 1
+                start = position + 1
+                japanese, spaces = False, 0
+            else:
+                japanese |= _is_japanese(codes[position])
+                spaces += codes[position] == _SPACE
+    return spans[:count]
 
 
 def _is_prose(line: str) -> bool:
     """Whether a line holds at least eight words of two letters or more."""
     words = 0
-    if line.count(" ") < _FOREIGN_WORDS - 1:
-        return False
     for word in line.split():
         word = word.rstrip(_AFTER_WORDS)
         words += len(word) > 1 and word.isalpha()
-    return words >= _FOREIGN_WORDS
+        if words == _FOREIGN_WORDS:
+            return True
+    return False
 
 
-def _japanese_characters(text: str) -> int:
-    return len(text) - len(_JAPANESE_RUN.sub("", text))
+@njit(cache=True)
+def _japanese_characters(codes):  # type: ignore[no-untyped-def]
+    count = 0
+    for code in codes:
+        count += _is_japanese(code)
+    return count
+
+
+@njit(cache=True)
+def _is_japanese(code):  # type: ignore[no-untyped-def]
+    return 0x3041 <= code <= 0x30FF or 0x3400 <= code <= 0x9FFF
 
 
 def remove_lines_without_kana(text: str) -> tuple[str, tuple[int, ...]]:

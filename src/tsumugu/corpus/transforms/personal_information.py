@@ -13,10 +13,16 @@ No mask is itself recognised as what it stands for, except that of e-mail, which
 itself; so masking twice changes nothing. Names of people are not looked for: that takes a model.
 """
 
-from tsumugu.corpus.transforms.digits import has_long_number
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsumugu.corpus.signals.classes import hold_any, matching
+from tsumugu.corpus.transforms.digits import has_long_number, long_numbers
 from tsumugu.corpus.transforms.emails import mask_emails
 from tsumugu.corpus.transforms.identity_numbers import mask_credit_cards, mask_my_numbers
-from tsumugu.corpus.transforms.ip_addresses import mask_ip_addresses
+from tsumugu.corpus.transforms.ip_addresses import mask_ip_addresses, may_hold_ip_addresses
 from tsumugu.corpus.transforms.phone_numbers import mask_phone_numbers
 from tsumugu.corpus.transforms.postal_addresses import mask_postal_addresses
 
@@ -37,3 +43,16 @@ def mask_personal_information(text: str) -> tuple[str, tuple[int, ...]]:
         text, my_numbers = mask_my_numbers(text)
         text, phones = mask_phone_numbers(text)
     return text, (emails, phones, ips, my_numbers, cards, addresses)
+
+
+def may_hold_personal_information(codes: NDArray[np.uint32], offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which texts of a batch `mask_personal_information` may change: `bool [texts]`."""
+    signs: NDArray[np.bool_] = hold_any(codes, offsets, _signs())
+    signs |= long_numbers(codes, offsets)
+    signs |= may_hold_ip_addresses(codes, offsets)
+    return signs
+
+
+@cache
+def _signs() -> NDArray[np.bool_]:
+    return matching("[〒@＠]")

@@ -13,6 +13,12 @@ pattern.
 """
 
 import re
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsumugu.corpus.signals.classes import hold_any, matching
 
 _CONTINUATION = "\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
 # A lead byte of UTF-8 and a byte that continues it, as Latin-1 or Windows-1252 shows them.
@@ -30,7 +36,8 @@ _INVISIBLE_CHARACTERS = (
 )
 _LINE_END_CHARACTERS = "\x0b-\r\x85\u2028\u2029"
 # One pass over a text tells whether any of the patterns in this module may match.
-_SUSPECT = re.compile(f"[{_INVISIBLE_CHARACTERS}{_LINE_END_CHARACTERS}\u00c2-\u00f4縺繧繝]")
+_SUSPECTS = f"[{_INVISIBLE_CHARACTERS}{_LINE_END_CHARACTERS}\u00c2-\u00f4縺繧繝]"
+_SUSPECT = re.compile(_SUSPECTS)
 _LINE_ENDS = re.compile(f"\r\n|[{_LINE_END_CHARACTERS}]")
 _INVISIBLE = re.compile(f"[{_INVISIBLE_CHARACTERS}]+")
 # The flags of England, Scotland and Wales are a black flag and tags: the only visible use of tags.
@@ -70,6 +77,17 @@ def repair_unicode(text: str) -> tuple[str, tuple[int, ...]]:
         if text == before:
             return before, (repaired, lost)
     return text, (repaired, lost)
+
+
+def may_need_repair(codes: NDArray[np.uint32], offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which texts of a batch `repair_unicode` may change: `bool [texts]`."""
+    found: NDArray[np.bool_] = hold_any(codes, offsets, _suspects())
+    return found
+
+
+@cache
+def _suspects() -> NDArray[np.bool_]:
+    return matching(_SUSPECTS)
 
 
 def _repair_mojibake(text: str) -> tuple[str, int]:
