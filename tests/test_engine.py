@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tsumugu.engine import Engine, Resources, check_engine, map_shards
+from tsumugu.engine import Engine, Resources, check_engine, kept_workers, map_shards
 from tsumugu.errors import TsumuguError
 
 
@@ -94,3 +94,26 @@ def test_an_interrupt_ends_after_the_tasks_in_hand(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         map_shards(pause, tasks, resources=Resources(2), description="test")
     assert len(list(tmp_path.iterdir())) < 15
+
+
+def note_process(task: Note) -> None:
+    write_note(task)
+    task.output.write_text(str(os.getpid()))
+
+
+def test_kept_workers_live_on_until_one_is_killed(tmp_path: Path) -> None:
+    def processes(name: str, deaths: int = 0) -> set[str]:
+        tasks = [Note(tmp_path / f"{name}{number}", deaths * (number == 1)) for number in range(6)]
+        map_shards(note_process, tasks, resources=Resources(2), description="test")
+        return {task.output.read_text() for task in tasks}
+
+    with kept_workers():
+        first = processes("a")
+        assert len(first) <= 2
+        assert processes("b") <= first
+        processes("killed", deaths=1)
+        assert not processes("c") & first
+        with pytest.raises(ValueError, match="cannot do failed"):
+            map_shards(fail, [Note(tmp_path / "failed")], resources=Resources(2), description="test")
+        assert len(processes("d")) <= 2
+    assert not processes("e") & first

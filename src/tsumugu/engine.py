@@ -10,9 +10,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Never, Protocol, TypeVar
@@ -99,45 +100,100 @@ def _map_on_ray(
     return map_on_ray(function, tasks, workers=workers, attempts=_ATTEMPTS, done=bar.update)
 
 
+@contextmanager
+def kept_workers() -> Iterator[None]:
+    """Within this block the local workers live from one `map_shards` to the next.
+
+    A new process imports and loads compiled code for seconds, and a stage may map a dozen times.
+    """
+    global _kept
+    _kept = _KeptPool()
+    try:
+        yield
+    finally:
+        _kept.drop()
+        _kept = None
+
+
+class _KeptPool:
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+        self._workers = 0
+
+    def get(self, workers: int) -> ProcessPoolExecutor:
+        """The pool, if it has so many workers; or else a new one in its place."""
+        if self._pool is None or self._workers != workers:
+            self.drop()
+            self._pool, self._workers = _new_pool(workers), workers
+        return self._pool
+
+    def drop(self) -> None:
+        """End the workers, once they have done what they have in hand."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        self._pool = None
+
+
+_kept: _KeptPool | None = None
+
+
 def _map_locally(
     function: Callable[[T], None], tasks: Sequence[T], workers: int, bar: "tqdm[Never]"
 ) -> list[T]:
     """Return the tasks whose worker died in every attempt."""
-    left = _map_group(function, tasks, workers, bar)
+    if not tasks:
+        return []
+    if _kept is not None:
+        whole = False
+        try:
+            left, whole = _map_group(function, tasks, _kept.get(workers), bar)
+        finally:
+            if not whole:
+                _kept.drop()
+    else:
+        with _new_pool(min(workers, len(tasks))) as pool:
+            left, _ = _map_group(function, tasks, pool, bar)
     # A worker that dies breaks its pool and takes its neighbours along. Try again one task at
     # a time, so that the guilty one is known by name and the others get done.
     for _ in range(_ATTEMPTS - 1):
-        left = [task for one in left for task in _map_group(function, [one], 1, bar)]
+        tasks, left = left, []
+        for task in tasks:
+            with _new_pool(1) as pool:
+                left += _map_group(function, [task], pool, bar)[0]
     return left
 
 
 def _map_group(
-    function: Callable[[T], None], tasks: Sequence[T], workers: int, bar: "tqdm[Never]"
-) -> list[T]:
-    """Run `tasks` in one pool; return those that did not finish because a worker died."""
-    if not tasks:
-        return []
+    function: Callable[[T], None], tasks: Sequence[T], pool: ProcessPoolExecutor, bar: "tqdm[Never]"
+) -> tuple[list[T], bool]:
+    """Run `tasks`; return those that did not finish because a worker died, and whether the pool is whole."""
     unfinished = []
-    with ProcessPoolExecutor(
-        max_workers=min(workers, len(tasks)),
+    try:
+        futures: dict[Future[None], T] = {pool.submit(function, task): task for task in tasks}
+        for future in as_completed(futures):
+            try:
+                future.result()
+            except BrokenProcessPool:
+                unfinished.append(futures[future])
+            else:
+                bar.update()
+    except BrokenProcessPool:
+        # It broke while tasks were still being handed out.
+        unfinished = list(tasks)
+    except BaseException:
+        # A failed task or Ctrl-C: whoever closes the pool waits for the workers, so let there be no queue.
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    return [task for task in tasks if task in unfinished and not task.output.exists()], not unfinished
+
+
+def _new_pool(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(
+        max_workers=workers,
         # Not fork: threads of numba, Arrow or torch in the parent would deadlock the child.
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_end_with_parent,
-    ) as pool:
-        futures: dict[Future[None], T] = {pool.submit(function, task): task for task in tasks}
-        try:
-            for future in as_completed(futures):
-                try:
-                    future.result()
-                except BrokenProcessPool:
-                    unfinished.append(futures[future])
-                else:
-                    bar.update()
-        except BaseException:
-            # A failed task or Ctrl-C: leaving the block waits for the workers, so let there be no queue.
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return [task for task in tasks if task in unfinished and not task.output.exists()]
+    )
 
 
 def _end_with_parent() -> None:
