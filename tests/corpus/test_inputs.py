@@ -280,3 +280,19 @@ def test_a_network_that_is_gone_stops_the_run_instead_of_losing_data(monkeypatch
 
 def find_kind(name: str) -> Any:
     return {"html": "html", "jsonl": "jsonl", "warc": "warc", "parquet": "parquet"}[name.split(".")[1]]
+
+
+def test_files_of_a_server_that_sends_whole_files_only_are_not_divided(
+    memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.pipe("/pages/a.warc.gz", b"x" * 1000)
+    assert [file.divisible for file in find_files([entry("memory://pages")])] == [True]
+    find = type(memory).find
+
+    def find_whole(*arguments: Any, **settings: Any) -> Any:
+        return {name: info | {"partial": False} for name, info in find(*arguments, **settings).items()}
+
+    monkeypatch.setattr(type(memory), "find", find_whole)
+    files = find_files([entry("memory://pages")])
+    assert [file.divisible for file in files] == [False]
+    assert [len(shard) for shard in plan_shards(files, shard_bytes=10)] == [1]

@@ -13,8 +13,9 @@ import pytest
 from archives import divided, html, http_response, members, page_record, warc_record, whole
 from fastwarc.stream_io import Lz4Writer
 
+from tsumugu.corpus import record_places
 from tsumugu.corpus.config import Input
-from tsumugu.corpus.inputs import find_files
+from tsumugu.corpus.inputs import find_files, plan_shards
 from tsumugu.corpus.records import Failure, Page, Record, Skipped
 from tsumugu.corpus.warc import read_warc
 
@@ -281,3 +282,46 @@ def test_damage_is_met_once_however_the_archive_is_divided(tmp_path: Path) -> No
                     data[start:start] = b"\x1f\x8b\x08\x00" + draw.randbytes(9)
         # Divides it, too.
         read(tmp_path / "pages.warc.gz", bytes(data))
+
+
+def test_records_that_share_the_first_member_are_all_read(tmp_path: Path) -> None:
+    data = members(b"".join(page_record(number) for number in range(3)), *map(page_record, range(3, 9)))
+    assert numbers(read(tmp_path / "pages.warc.gz", data)) == list(range(9))
+
+
+@pytest.mark.parametrize("size", [50, 4000])
+def test_an_archive_inside_of_a_record_is_not_divided(tmp_path: Path, size: int) -> None:
+    """Its members lie there as they are, since gzip stores what it cannot shrink."""
+    inner = members(*(page_record(number) for number in range(100, 100 + size)))
+    record = warc_record(http_response(inner, headers={"Content-Type": "application/gzip"}))
+    stored = gzip.compress(record, compresslevel=0)
+    data = members(page_record(0)) + stored + members(page_record(1)) + stored
+    assert numbers(read(tmp_path / "pages.warc.gz", data)) == [0, 1]
+
+
+def test_a_long_archive_is_divided_although_its_end_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_places, "_PROOF_BYTES", 1)
+    monkeypatch.setattr(record_places, "_INFLATED_AT_ONCE", 64)
+    draw = random.Random(4)
+    whole_archive = members(*(page_record(number) for number in range(12)))
+    for _ in range(50):
+        data = bytearray(whole_archive)
+        start = draw.randrange(len(data) // 2, len(data))
+        data[start : start + 30] = draw.randbytes(draw.randrange(60))
+        path = tmp_path / "pages.warc.gz"
+        read(path, bytes(data))
+        (file,) = find_files([Input(path=str(path), source="t", license="CC0-1.0")])
+        first, *_ = plan_shards([file], shard_bytes=len(data) // 3)
+        assert len(list(read_warc(first[0], max_page_bytes=LIMIT))) < 6
+
+
+def test_an_archive_that_cannot_be_opened_is_one_failure_for_each_piece(tmp_path: Path) -> None:
+    path = tmp_path / "pages.warc.gz"
+    path.write_bytes(members(*map(page_record, range(9))))
+    (file,) = find_files([Input(path=str(path), source="t", license="CC0-1.0")])
+    path.unlink()
+    found = divided(file, piece_bytes=1000, limit=LIMIT)
+    assert len(errors(found)) == len(found) > 1
+    assert len({record.offset for record in found}) == len(found), "offsets make ids"

@@ -49,6 +49,8 @@ class InputFile:
     """0 when a server does not say."""
     version: str
     """What changes when the contents change: the time of the last change, a remote ETag, a commit."""
+    ranges: bool = True
+    """Whether parts of it can be read; False for what some web servers hold."""
 
     @property
     def source(self) -> str:
@@ -63,7 +65,7 @@ class InputFile:
     @property
     def divisible(self) -> bool:
         """Whether pieces of this file can be read on their own."""
-        if self.bytes == 0:
+        if self.bytes == 0 or not self.ranges:
             return False
         name = self.name.lower()
         match self.kind:
@@ -248,7 +250,13 @@ def _remote_files(entry: Input) -> Iterator[_Candidate]:
         name = path.name if path == root else path.relative_to(root).as_posix()
         yield _Candidate(
             InputFile(
-                entry=entry, path=file.url, name=name, kind=kind, bytes=file.bytes, version=file.version
+                entry=entry,
+                path=file.url,
+                name=name,
+                kind=kind,
+                bytes=file.bytes,
+                version=file.version,
+                ranges=file.ranges,
             ),
             place=(protocol, *path.parts),
             root_depth=1 + len(root.parts),

@@ -31,6 +31,8 @@ class RemoteFile:
     url: str
     bytes: int
     version: str
+    ranges: bool
+    """Whether parts of it can be read; some web servers say that they send whole files only."""
 
 
 class RemoteError(TsumuguError):
@@ -68,6 +70,7 @@ def find(
             url=system.unstrip_protocol(name),
             bytes=int(info.get("size") or 0),
             version=" ".join(f"{key}={info[key]}" for key in _VERSION_KEYS if info.get(key)),
+            ranges=info.get("partial", True),
         )
         for name, info in listed.items()
         if info.get("type", "file") == "file"

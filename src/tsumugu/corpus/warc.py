@@ -24,6 +24,7 @@ from tsumugu.corpus.http_response import (
     parse_head,
 )
 from tsumugu.corpus.inputs import InputFile, Piece
+from tsumugu.corpus.record_places import next_division, next_start
 from tsumugu.corpus.records import Failure, Page, Record, Skipped, too_large
 from tsumugu.corpus.streams import READ_ERRORS, open_raw, open_stream
 
@@ -36,13 +37,7 @@ _MAIN_TYPES = ("application", "audio", "font", "image", "message", "model", "tex
 _LOOKS_LIKE_HTML = re.compile(
     rb"\s*(?:<!--.{0,500}?-->\s*)?<(?:!doctype\s+html|html|head|body)\b", re.I | re.S
 )
-# Where a record can begin: a compressed member (gzip with no reserved flag, zstd, lz4), or plainly.
-_RECORD_START = re.compile(rb"\x1f\x8b\x08[\x00-\x1f]|\x28\xb5\x2f\xfd|\x04\x22\x4d\x18|(?<=\n)WARC/[01]\.")
-_GZIP_START = re.compile(rb"\x1f\x8b\x08[\x00-\x1f]")
-_LONGEST_START = 8
-"""At least as many bytes as these patterns match."""
 _MOST_RESTARTS = 10_000
-_CHUNK_BYTES = 1 << 20
 
 
 def read_warc(piece: Piece, *, max_page_bytes: int) -> Iterator[Record]:
@@ -51,8 +46,7 @@ def read_warc(piece: Piece, *, max_page_bytes: int) -> Iterator[Record]:
 
     An archive of gzip members is divided where a member begins with a record. A piece goes from the
     first such place in it to the first one behind it, so each record belongs to one piece, and an
-    archive that is one long gzip stream belongs to its first piece whole. (What cannot be told from a
-    place is a whole .warc.gz that was stored, uncompressed, as the content of a record.)
+    archive that is one long gzip stream belongs to its first piece whole.
     """
     file = piece.file
     try:
@@ -62,15 +56,15 @@ def read_warc(piece: Piece, *, max_page_bytes: int) -> Iterator[Record]:
             stream = open_stream(file, stack) if packed else open_raw(file, stack)
             start: int | None = 0
             if piece.start > 0:
-                start = _next_member(stream, piece.start)
+                start = next_division(stream, piece.start)
             elif (refusal := _refusal(stream.read(LONGEST_HEAD))) is not None:
                 yield Failure(file, 0, refusal)
                 return
-            stop = _next_member(stream, piece.end) if piece.end < file.bytes else None
+            stop = next_division(stream, piece.end) if piece.end < file.bytes else None
             if start is not None and start != stop:
                 yield from _read_records(file, stream, start, stop, max_page_bytes)
     except READ_ERRORS as error:
-        yield Failure(file, 0, f"cannot be read: {error or type(error).__name__}"[:300])
+        yield Failure(file, piece.start, f"cannot be read: {error or type(error).__name__}"[:300])
 
 
 def _read_records(
@@ -114,7 +108,7 @@ def _read_records(
             last += 1
             yield Failure(file, last, f"damaged: {problem}"[:300])
             damaged = True
-        start = _next_start(stream, position + 1)
+        start = next_start(stream, position + 1)
     yield Failure(file, last + 1, f"damaged in more than {_MOST_RESTARTS} places: the rest is not read")
 
 
@@ -170,42 +164,6 @@ def _refusal(head: bytes) -> str | None:
             "an ARC file, the predecessor of WARC: convert it with `warcio recompress IN.arc.gz OUT.warc.gz`"
         )
     return None
-
-
-def _next_start(stream: BinaryIO, position: int) -> int | None:
-    """The first place from `position` on at which a record may begin."""
-    return next(_places(stream, position, _RECORD_START), None)
-
-
-def _next_member(stream: BinaryIO, position: int) -> int | None:
-    """The first place from `position` on at which a gzip member begins, and a record with it."""
-    for place in _places(stream, position, _GZIP_START):
-        stream.seek(place)
-        try:
-            if zlib.decompressobj(31).decompress(stream.read(LONGEST_HEAD), 5) == b"WARC/":
-                return place
-        except zlib.error:
-            continue
-    return None
-
-
-def _places(stream: BinaryIO, position: int, pattern: re.Pattern[bytes]) -> Iterator[int]:
-    """The places from `position` on that `pattern` matches; it may look at the byte before."""
-    base = max(0, position - 1)
-    window, searched = b"", position - base
-    while True:
-        # Whoever asks may have read elsewhere meanwhile.
-        stream.seek(base + len(window))
-        chunk = stream.read(_CHUNK_BYTES)
-        window += chunk
-        end = len(window) - (_LONGEST_START if chunk else 0)
-        for match in pattern.finditer(window, searched):
-            if match.start() < end:
-                yield base + match.start()
-        if not chunk:
-            return
-        searched = max(searched, end)
-        base, window, searched = base + searched - 1, window[searched - 1 :], 1
 
 
 _CUT_OFF = "cut off"
