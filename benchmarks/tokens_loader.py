@@ -11,7 +11,6 @@ space on disk). A new process opens it and makes the batch that begins with samp
 
 import argparse
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -170,8 +169,14 @@ def _resume(folder: Path) -> dict[str, float]:
     batch = loader.batch(10**9 // 1000)
     seconds = time.perf_counter() - began
     assert batch.tokens.shape == (1000, LENGTH + 1)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"seconds": seconds, "peak_mb": peak / 1e6}
+    return {"seconds": seconds, "peak_mb": _peak_bytes() / 1e6}
+
+
+def _peak_bytes() -> int:
+    """The largest resident size of this process. (`getrusage` counts from before `exec`, as the parent.)"""
+    status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    (peak,) = (line for line in status if line.startswith("VmHWM:"))
+    return int(peak.split()[1]) * 1024
 
 
 def _facts(source: int, number: int, *, tokens: int, documents: int) -> ShardFacts:
