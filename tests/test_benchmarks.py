@@ -11,6 +11,7 @@ import pytest
 
 import harness
 import scale_model
+import summary
 from conftest import japanese_text
 from corpus_memory import write_synthetic
 from corpus_quality import agreement, decide, visible_text
@@ -167,3 +168,7 @@ def test_different_decisions_are_counted_by_reason() -> None:
     assert (found["both_keep"], found["both_drop"], found["differences"]) == (1, 2, 2)
     assert found["differing"] == {"only ours drops: short": 1, "only the peer drops: stop_words": 1}
     assert found["share"] == 0.6
+
+
+def test_the_page_shows_the_results_that_are_there() -> None:
+    assert summary.summary() in summary.PAGE.read_text(encoding="utf-8")
