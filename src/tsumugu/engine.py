@@ -104,7 +104,8 @@ def _map_on_ray(
 def kept_workers() -> Iterator[None]:
     """Within this block the local workers live from one `map_shards` to the next.
 
-    A new process imports and loads compiled code for seconds, and a stage may map a dozen times.
+    A new process imports and loads compiled code for seconds, and the corpus stage maps a dozen times.
+    Where other work follows, the workers would only hold memory.
     """
     global _kept
     _kept = _KeptPool()

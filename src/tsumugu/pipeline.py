@@ -27,7 +27,7 @@ from typing import Any
 
 import tsumugu
 from tsumugu.corpus.inputs import fingerprint_inputs
-from tsumugu.engine import Resources, check_engine, kept_workers
+from tsumugu.engine import Resources, check_engine
 from tsumugu.errors import TsumuguError
 from tsumugu.files import (
     checksums,
@@ -248,16 +248,15 @@ def _run_stage(
             _prepare(partial, work, fingerprint)
             say(f"{stage.name}: running")
             started = time.perf_counter()
-            with kept_workers():
-                counts = _load(stage.function)(
-                    StageContext(
-                        recipe=recipe,
-                        folder=partial,
-                        work=work,
-                        inputs={name: run_folder / name for name in stage.inputs},
-                        resources=resources,
-                    )
+            counts = _load(stage.function)(
+                StageContext(
+                    recipe=recipe,
+                    folder=partial,
+                    work=work,
+                    inputs={name: run_folder / name for name in stage.inputs},
+                    resources=resources,
                 )
+            )
             seconds = time.perf_counter() - started
             remove_leftovers(partial)
             say(f"{stage.name}: done in {seconds:.1f} s")

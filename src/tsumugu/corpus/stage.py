@@ -33,7 +33,7 @@ from tsumugu.corpus.measuring import (
 from tsumugu.corpus.samples import examples_by_reason
 from tsumugu.corpus.tables import shard_name
 from tsumugu.corpus.writing import QUARANTINED, WriteTask, write_part
-from tsumugu.engine import map_shards
+from tsumugu.engine import kept_workers, map_shards
 from tsumugu.errors import TsumuguError
 from tsumugu.files import write_aside, write_json
 from tsumugu.pipeline import Counts, StageContext
@@ -41,6 +41,7 @@ from tsumugu.pipeline import Counts, StageContext
 CONTAMINATION = "contamination.json"
 
 
+@kept_workers()
 def run(context: StageContext) -> Counts:
     """Fill `documents/`, `decisions/`, `quarantine/` and the examples; return the funnel."""
     config, folder, work = context.recipe.corpus, context.folder, context.work

@@ -32,7 +32,6 @@ from tsumugu.terminal import number, signed, table
 from tsumugu.visible import visible
 
 _SHOWN_PER_REASON = 3
-_SIDES = ("newly dropped", "newly kept")
 _CHARACTERS = "characters"
 
 

@@ -104,9 +104,7 @@ def _follow(lines: Iterable[str], vocab_size: int) -> list[str]:
     """Draw what the trainer says; return its last lines."""
     last: deque[str] = deque(maxlen=30)
     first = 0
-    with tqdm(
-        total=1, desc="tokenizer: train", bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
-    ) as bar:
+    with tqdm(total=1, desc="tokenizer: train", bar_format=_BAR) as bar:
         for line in lines:
             last.append(line.rstrip("\n"))
             for mark, phase in _PHASES:
