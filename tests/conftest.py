@@ -8,8 +8,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from hypothesis import HealthCheck, settings
@@ -112,6 +114,12 @@ def html_page(text: str, *, title: str = "記録", charset: str = "utf-8") -> st
         f'<nav><a href="/">ホーム</a> <a href="/next">次へ</a></nav>'
         f"<main><h1>{title}</h1>{paragraphs}</main><footer>Copyright</footer></body></html>"
     )
+
+
+def read_documents(folder: Path) -> list[dict[str, Any]]:
+    """Id and text of the kept documents below a corpus folder, in order."""
+    paths = sorted((folder / "documents").glob("*.parquet"))
+    return [row for path in paths for row in pq.read_table(path, columns=["id", "text"]).to_pylist()]
 
 
 @pytest.fixture(scope="session")

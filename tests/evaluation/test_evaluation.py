@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import japanese_text
-from tsumugu.corpus.tables import read_documents
+from conftest import japanese_text, read_documents
 from tsumugu.evaluation.harness import TASK_FOLDER, _language_model
 from tsumugu.evaluation.scoring import score
 from tsumugu.evaluation.stage import _documents

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from conftest import read_documents
 from tsumugu.cli import main
-from tsumugu.corpus.tables import read_documents
 from tsumugu.engine import Resources
 from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json

@@ -110,11 +110,3 @@ def read_rows(
                     found[row] = entry | {"text": entry["text"][:characters]}
             first = end
     return found
-
-
-def read_documents(folder: Path, columns: Sequence[str] = ("id", "text")) -> list[dict[str, Any]]:
-    """The kept documents below a corpus folder, in order, as dictionaries of `columns`."""
-    rows: list[dict[str, Any]] = []
-    for path in sorted((folder / "documents").glob("*.parquet")):
-        rows += pq.read_table(path, columns=list(columns)).to_pylist()
-    return rows
