@@ -10,15 +10,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from hypothesis import HealthCheck, settings
+from numpy.typing import NDArray
 
 from tsumugu.engine import Resources
 from tsumugu.pipeline import run_stages
 from tsumugu.recipe import Recipe, load_recipe
+from tsumugu.tokens.shards import Part, Shard
 
 # How fast a busy machine is says nothing about the code.
 settings.register_profile("tsumugu", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -114,6 +117,21 @@ def html_page(text: str, *, title: str = "記録", charset: str = "utf-8") -> st
         f'<nav><a href="/">ホーム</a> <a href="/next">次へ</a></nav>'
         f"<main><h1>{title}</h1>{paragraphs}</main><footer>Copyright</footer></body></html>"
     )
+
+
+def memory_shard(
+    tokens: NDArray[np.unsignedinteger],
+    offsets: NDArray[np.int64],
+    lengths: NDArray[np.int32] | None = None,
+    *,
+    name: str = "memory",
+    source: int = 0,
+) -> Shard:
+    """A shard of arrays that are in memory already. Without `lengths` it has none to give."""
+    arrays: dict[Part, NDArray[Any]] = {"tokens": tokens, "offsets": offsets}
+    if lengths is not None:
+        arrays["lengths"] = lengths
+    return Shard(name, source, len(tokens), len(offsets) - 1, arrays.__getitem__)
 
 
 def read_documents(folder: Path) -> list[dict[str, Any]]:

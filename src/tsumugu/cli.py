@@ -34,10 +34,10 @@ examples:
 _STAGES = {
     "corpus": (
         "pages to clean documents",
-        "Reads HTML and JSON Lines, extracts the main text, masks personal data, measures signals,\n"
-        "applies the recipe's rules, and removes duplicates. Writes corpus/documents (what stays),\n"
-        "corpus/decisions (every document with its signals and the reason why it went) and\n"
-        "corpus/quarantine (what could not be read).\n\n"
+        "Reads web archives, HTML, JSON Lines, Parquet, text and datasets, extracts the main text, masks\n"
+        "personal data, measures signals, applies the recipe's rules, and removes duplicates. Writes\n"
+        "corpus/documents (what stays), corpus/decisions (every document with its signals and the reason\n"
+        "why it went) and corpus/quarantine (what could not be read).\n\n"
         "Afterwards (each has its own --help):\n"
         "  tsumugu corpus explain RUN ID              the story of one document\n"
         "  tsumugu corpus what-if RUN too_short=300   other thresholds, in seconds, from stored signals\n"

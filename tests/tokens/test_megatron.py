@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from tokens_rooms import SOURCES, make_rooms, run_tokens, small_corpus, with_tokens
 
+from conftest import memory_shard
 from tsumugu.cli import main
 from tsumugu.errors import TsumuguError
 from tsumugu.recipe import Recipe
 from tsumugu.tokens.megatron import Pair, check_pair, open_pair, write_pair
-from tsumugu.tokens.shards import TokenStream, memory_shard, open_tokens
+from tsumugu.tokens.shards import TokenStream, open_tokens
 
 LETTERS = {1: "B", 2: "b", 3: "h", 4: "i", 5: "q", 8: "H"}
 """The format's codes of whole numbers, in the letters of `struct`."""

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import xxhash
 
+from conftest import memory_shard
 from tsumugu.cli import main
 from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json, write_json
 from tsumugu.tokens import shards
 from tsumugu.tokens.shards import (
     TokenStream,
-    memory_shard,
     npy_header,
     open_tokens,
     read_index,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from conftest import memory_shard
 from tsumugu.tokens.shards import (
     PARTS,
     Index,
@@ -13,7 +14,6 @@ from tsumugu.tokens.shards import (
     Source,
     TokenStream,
     file_xxh3,
-    memory_shard,
     write_index,
 )
 from tsumugu.tokens.split import TRAIN

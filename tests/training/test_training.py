@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
+from conftest import memory_shard
 from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json
 from tsumugu.model.config import ModelConfig
@@ -17,7 +18,7 @@ from tsumugu.tokens.loader import Loader
 from tsumugu.tokens.mixture import Mixture
 from tsumugu.tokens.packing import PackTask, pack_shard
 from tsumugu.tokens.sequences import BestFit, Concatenated, Sequences
-from tsumugu.tokens.shards import TokenStream, memory_shard
+from tsumugu.tokens.shards import TokenStream
 from tsumugu.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from tsumugu.training.config import OptimizerConfig, PretrainConfig, ScheduleConfig
 from tsumugu.training.metrics import MetricsLog, read_metrics

@@ -174,21 +174,6 @@ class TokenStream:
             place, number = place + count, number + 1
 
 
-def memory_shard(
-    tokens: NDArray[np.unsignedinteger],
-    offsets: NDArray[np.int64],
-    lengths: NDArray[np.int32] | None = None,
-    *,
-    name: str = "memory",
-    source: int = 0,
-) -> Shard:
-    """A shard of arrays that are in memory already. Without `lengths` it has none to give."""
-    arrays: dict[Part, NDArray[Any]] = {"tokens": tokens, "offsets": offsets}
-    if lengths is not None:
-        arrays["lengths"] = lengths
-    return Shard(name, source, len(tokens), len(offsets) - 1, arrays.__getitem__)
-
-
 def open_tokens(
     folder: Path, split: str, source: int | None = None, *, index: Index | None = None
 ) -> TokenStream:

@@ -65,8 +65,8 @@ def mark_removals(task: RemovalTask) -> None:
         counts, starts, ends = _spans(portion.cut, portion.offsets)
         spans = pa.StructArray.from_arrays([pa.array(starts), pa.array(ends)], names=["start", "end"])
         removals.append(pa.ListArray.from_arrays(pa.array(counts.astype(np.int32)), spans).cast(REMOVALS))
-        left = _count_visible(portion.codes, portion.offsets, portion.cut, CLASSES)
-        emptied.append(portion.read & (left == 0))
+        nothing_left = _leave_nothing(portion.codes, portion.offsets, portion.cut, CLASSES)
+        emptied.append(portion.read & nothing_left)
     columns = {"removals": pa.concat_arrays(removals), "emptied": np.concatenate(emptied)}
     shards.write_columns(task.output, columns)
 
@@ -161,10 +161,12 @@ def _spans(cut, offsets):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _count_visible(codes, offsets, cut, classes):  # type: ignore[no-untyped-def]
-    left = np.zeros(len(offsets) - 1, dtype=np.int64)
-    for document in range(len(left)):
+def _leave_nothing(codes, offsets, cut, classes):  # type: ignore[no-untyped-def]
+    """Whether no visible character of a document is left: `bool [documents]`."""
+    emptied = np.ones(len(offsets) - 1, dtype=np.bool_)
+    for document in range(len(emptied)):
         for index in range(offsets[document], offsets[document + 1]):
             if not cut[index] and classes[codes[index]] != SPACE:
-                left[document] += 1
-    return left
+                emptied[document] = False
+                break
+    return emptied
