@@ -24,6 +24,7 @@ import sentencepiece as spm
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import Tokenizer
 
+from tsumugu.tokenizer.encoder import as_for_text
 from tsumugu.tokenizer.export import (
     FAST,
     effective_scores,
@@ -54,7 +55,7 @@ def load_twins(folder: Path) -> Twins:
     """Both forms of the tokenizer in `folder`, as its files say."""
     processor = load_sentencepiece(folder)
     fast = Tokenizer.from_file(str(folder / FAST))
-    fast.encode_special_tokens = True
+    as_for_text(fast)
     model = sentencepiece_model_pb2.ModelProto.FromString(processor.serialized_model_proto())
     return Twins(processor, fast, model, effective_scores(model))
 
