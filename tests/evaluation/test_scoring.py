@@ -10,13 +10,14 @@ from tsumugu.evaluation.perplexity import HeldOut, summarize
 from tsumugu.evaluation.scoring import score, windows
 from tsumugu.model.config import ModelConfig
 from tsumugu.model.decoder import Decoder
+from tsumugu.model.initialization import initialize
 
 CONFIG = ModelConfig(num_hidden_layers=2, hidden_size=32, num_attention_heads=2, max_position_embeddings=64)
 
 
 def decoder() -> Decoder:
     model = Decoder(CONFIG, 40)
-    model.initialize(2)
+    initialize(model, 2)
     return model.eval()
 
 

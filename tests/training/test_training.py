@@ -14,6 +14,7 @@ from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json
 from tsumugu.model.config import ModelConfig
 from tsumugu.model.decoder import Decoder
+from tsumugu.model.initialization import initialize
 from tsumugu.tokens.loader import Loader
 from tsumugu.tokens.mixture import Mixture
 from tsumugu.tokens.packing import PackTask, pack_shard
@@ -46,7 +47,7 @@ def settings(**changes: object) -> PretrainConfig:
 
 def decoder(config: PretrainConfig) -> Decoder:
     model = Decoder(MODEL, VOCABULARY, dropout=config.dropout)
-    model.initialize(0)
+    initialize(model, 0)
     return model
 
 
@@ -198,7 +199,7 @@ def test_a_loss_that_is_no_number_stops_the_run_with_advice(tmp_path: Path) -> N
     config = settings()
     model = decoder(config)
     with torch.no_grad():
-        model.norm.weight.fill_(float("nan"))
+        dict(model.named_parameters())["norm.weight"].fill_(float("nan"))
     with pytest.raises(TsumuguError, match="lower pretrain.optimizer.learning_rate"):
         train(model, data(), config, folder=tmp_path, seed=1)
 

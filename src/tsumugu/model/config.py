@@ -1,43 +1,99 @@
 """The `model` section of a recipe."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from tsumugu.model.presets import PRESETS
 from tsumugu.section import Section
+
+Architecture = Literal["gpt2", "gpt-neox", "llama"]
+"""The families: learned positions (GPT-2), rotary positions and LayerNorm (GPT-NeoX), or rotary
+positions, RMSNorm, SwiGLU and no biases (Llama)."""
+
+Initialization = Literal["small", "gpt2"]
+"""Standard deviations of the first weights. `small`: sqrt(2 / (5 * hidden_size)), as LINE's blog
+describes it (Nguyen & Salazar 2019). `gpt2`: 0.02 (Radford et al. 2019). Both divide those of the
+projections back into the residual stream by sqrt(2 * num_hidden_layers)."""
 
 
 class ModelConfig(Section):
-    """A GPT-NeoX-style decoder: rotary positions, sequential residual, tied embeddings.
+    """A decoder. The vocabulary is the tokenizer's; it is not repeated here."""
 
-    The vocabulary is the tokenizer's; it is not repeated here.
-    """
-
-    architecture: Literal["gpt-neox"] = "gpt-neox"
+    preset: str | None = None
+    """A published shape, by name; keys beside it change it. See `tsumugu/model/presets.py`."""
+    architecture: Architecture = "gpt-neox"
     num_hidden_layers: Annotated[int, Field(ge=1)]
     hidden_size: Annotated[int, Field(ge=1)]
     num_attention_heads: Annotated[int, Field(ge=1)]
+    num_key_value_heads: Annotated[int, Field(ge=1)] | None = None
+    """Heads of keys and values, which groups of query heads share (Ainslie et al. 2023); Llama only.
+    As many as `num_attention_heads` unless given."""
     intermediate_size: Annotated[int, Field(ge=1)] | None = None
-    """Width of the MLP; four times `hidden_size` unless given."""
+    """Width of the MLP. Unless given, four times `hidden_size`; for Llama, whose MLP has three
+    matrices instead of two, two thirds of that, rounded up to a multiple of 64."""
     max_position_embeddings: Annotated[int, Field(ge=2)] = 2048
     rotary_base: Annotated[float, Field(gt=1)] = 10_000.0
-    layer_norm_eps: Annotated[float, Field(gt=0)] = 1e-5
+    norm_eps: Annotated[float, Field(gt=0)] = 1e-5
+    parallel_residual: bool = False
+    """Attention and MLP read the same input instead of one after the other; GPT-NeoX only."""
+    qk_norm: bool = False
+    """RMSNorm on every head's queries and keys (Henry et al. 2020); Llama only."""
+    tie_word_embeddings: bool = True
+    """One matrix for input and output embeddings."""
+    initialization: Initialization = "small"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_preset(cls, data: Any) -> Any:
+        name = data.get("preset") if isinstance(data, dict) else None
+        if not isinstance(name, str):
+            return data
+        if name not in PRESETS:
+            raise ValueError(f"model.preset = {name!r} is not known; there are {', '.join(PRESETS)}")
+        return {**PRESETS[name], **data}
 
     @model_validator(mode="after")
-    def _heads_fit(self) -> "ModelConfig":
+    def _fits(self) -> "ModelConfig":
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"num_attention_heads = {self.num_attention_heads} does not divide "
                 f"hidden_size = {self.hidden_size}"
             )
-        if self.hidden_size // self.num_attention_heads % 2:
+        if self.architecture != "gpt2" and self.head_size % 2:
             raise ValueError(
                 f"rotary positions turn pairs of dimensions, so hidden_size / num_attention_heads "
-                f"must be even; it is {self.hidden_size // self.num_attention_heads}"
+                f"must be even; it is {self.head_size}"
             )
+        if self.num_attention_heads % self.key_value_heads:
+            raise ValueError(
+                f"num_key_value_heads = {self.num_key_value_heads} does not divide "
+                f"num_attention_heads = {self.num_attention_heads}"
+            )
+        only_llama = self.qk_norm or self.key_value_heads != self.num_attention_heads
+        if only_llama and self.architecture != "llama":
+            raise ValueError(
+                f"num_key_value_heads and qk_norm are for architecture = llama; it is {self.architecture}"
+            )
+        if self.parallel_residual and self.architecture != "gpt-neox":
+            raise ValueError(f"parallel_residual is for architecture = gpt-neox; it is {self.architecture}")
         return self
+
+    @property
+    def head_size(self) -> int:
+        """Dimensions of one attention head."""
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def key_value_heads(self) -> int:
+        """Heads of keys and values."""
+        return self.num_key_value_heads or self.num_attention_heads
 
     @property
     def mlp_size(self) -> int:
         """Width of the MLP."""
-        return self.intermediate_size or 4 * self.hidden_size
+        if self.intermediate_size:
+            return self.intermediate_size
+        if self.architecture == "llama":
+            return -(-8 * self.hidden_size // 3 // 64) * 64
+        return 4 * self.hidden_size

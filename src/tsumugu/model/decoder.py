@@ -1,117 +1,175 @@
-"""The decoder: GPT-NeoX style, in plain single-device PyTorch.
+"""The decoder, in plain single-device PyTorch: one model for three families.
 
 Notable features:
-- rotary positions on all dimensions of a head (Su et al. 2021; `rotary_pct` 1.0 as in LINE's 3.6B)
-- sequential residual: attention, then MLP, each after its own LayerNorm (pre-norm)
-- exact GELU, biases everywhere, tied input and output embeddings
-- the initialisation that LINE describes: normal with std sqrt(2 / (5 * hidden_size)), and
-  projections back into the residual stream divided by sqrt(2 * num_hidden_layers)
+- GPT-2: learned positions. GPT-NeoX: rotary positions on all dimensions of a head (Su et al. 2021),
+  residuals one after the other as in LINE's 3.6B, or side by side. Llama: rotary positions, RMSNorm,
+  SwiGLU, grouped-query attention, no biases; norms on queries and keys if wanted
+- pre-norm everywhere; exact GELU; tied input and output embeddings unless told otherwise
+- one matrix for queries, keys and values, its rows grouped by key-value head, so that any share of
+  the groups is a smaller attention of its own
+- attention within documents when their boundaries are given
+- the loss is computed inside, chunk by chunk: the logits of all tokens never exist
 
-Shapes in comments: B batch, T sequence, D hidden, H heads, K = D / H, V vocabulary.
+Any part may be missing (None, or a layer taken out): a stage of a pipeline runs what it has.
+
+Shapes in comments: B batch, T sequence, D hidden, H heads, G key-value heads, K head size,
+V vocabulary.
 """
 
-import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tsumugu.model.attention import Documents, attend, document_mask
 from tsumugu.model.config import ModelConfig
+from tsumugu.model.loss import linear_cross_entropy
+
+
+class Positions(NamedTuple):
+    """What every layer must know about where its inputs stand."""
+
+    rotary: tuple[Tensor, Tensor] | None
+    documents: Documents | None
+    mask: Tensor | None
+    """`bool [B, 1, T, T]`: which positions see which, where a kernel must be told."""
 
 
 class Decoder(nn.Module):
-    """Token ids to logits."""
+    """Token ids to logits, or to the loss on targets."""
 
     def __init__(self, config: ModelConfig, vocab_size: int, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.config = config
         self.vocab_size = vocab_size
-        self.embedding = nn.Embedding(vocab_size, config.hidden_size)
+        self.embedding: nn.Embedding | None = nn.Embedding(vocab_size, config.hidden_size)
+        self.position_embedding: nn.Embedding | None = None
+        if config.architecture == "gpt2":
+            self.position_embedding = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         self.dropout = nn.Dropout(dropout)
         # A ModuleDict keeps a layer's name when other layers are taken out.
         self.layers = nn.ModuleDict(
             {str(index): Block(config, dropout=dropout) for index in range(config.num_hidden_layers)}
         )
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.norm: nn.Module | None = _norm(config)
+        self.head: Head | None = Head(config, vocab_size)
+        if config.tie_word_embeddings:
+            self.head.weight = self.embedding.weight
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Logits of the next token.
+    def forward(
+        self,
+        x: Tensor,
+        targets: Tensor | None = None,
+        *,
+        positions: Tensor | None = None,
+        documents: Documents | None = None,
+    ) -> Tensor:
+        """The whole model, or the part of it that is here.
 
         Args:
-            tokens: `int64 [B, T]` with T at most `max_position_embeddings`.
+            x: `int64 [B, T]` token ids with T at most `max_position_embeddings`; in a part without
+                embeddings the hidden states `[B, T, D]` of the part before it.
+            targets: `int64 [B, T]`, the next tokens; `IGNORED` ones do not count.
+            positions: `int64 [B or 1, T]`; 0, 1, 2, ... unless given.
+            documents: where documents begin; attention stays inside of them.
 
         Returns:
-            `float [B, T, V]`.
+            The sum of the losses in nats, `float32 []`, if there are targets; else the logits
+            `[B, T, V]`; without a head, the hidden states `[B, T, D]`.
         """
-        return F.linear(self.hidden(tokens), self.embedding.weight)
-
-    def hidden(self, tokens: Tensor) -> Tensor:
-        """The last hidden states `[B, T, D]`, for those who need few of the logits."""
-        rotary = rotary_table(
-            tokens.shape[1],
-            self.config.hidden_size // self.config.num_attention_heads,
-            base=self.config.rotary_base,
-            device=tokens.device,
-        )
-        x: Tensor = self.dropout(self.embedding(tokens))  # [B, T, D]
-        for layer in self.layers.values():
-            x = layer(x, rotary)
-        out: Tensor = self.norm(x)
+        x = self.hidden(x, positions=positions, documents=documents)
+        if self.head is None:
+            return x
+        out: Tensor = self.head(x, targets)
         return out
 
-    @torch.no_grad()
-    def initialize(self, seed: int) -> None:
-        """Set all weights from `seed`, the same on any device."""
-        generator = torch.Generator().manual_seed(seed)
-        std = math.sqrt(2 / (5 * self.config.hidden_size))
-        residual_std = std / math.sqrt(2 * self.config.num_hidden_layers)
-        for name, parameter in self.named_parameters():
-            if parameter.dim() == 2:
-                into_residual = name.endswith(("attention.output.weight", "mlp.down.weight"))
-                drawn = torch.randn(parameter.shape, generator=generator)
-                parameter.copy_(drawn * (residual_std if into_residual else std))
-            elif name.endswith("norm.weight"):
-                parameter.fill_(1.0)
-            else:
-                parameter.zero_()
+    def hidden(
+        self, x: Tensor, *, positions: Tensor | None = None, documents: Documents | None = None
+    ) -> Tensor:
+        """The last hidden states `[B, T, D]`, for those who need few of the logits."""
+        if positions is None:
+            positions = torch.arange(x.shape[1], device=x.device)[None]
+        if self.embedding is not None:
+            x = self.embedding(x)  # [B, T, D]
+            if self.position_embedding is not None:
+                x = x + self.position_embedding(positions)
+            x = self.dropout(x)
+        where = self._positions(positions, documents, x.dtype)
+        for layer in self.layers.values():
+            x = layer(x, where)
+        if self.norm is not None:
+            x = self.norm(x)
+        return x
+
+    def _positions(self, positions: Tensor, documents: Documents | None, dtype: torch.dtype) -> Positions:
+        config = self.config
+        rotary = None
+        if config.architecture != "gpt2":
+            rotary = rotary_table(positions, config.head_size, base=config.rotary_base)
+        mask = None if documents is None else document_mask(documents, dtype)
+        return Positions(rotary, documents, mask)
 
 
 class Block(nn.Module):
-    """Attention, then MLP, each with a norm in front and a residual around."""
+    """Attention and MLP, each with a norm in front and a residual around."""
 
     def __init__(self, config: ModelConfig, *, dropout: float) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.parallel_residual = config.parallel_residual
+        self.attention_norm = _norm(config)
         self.attention = Attention(config)
-        self.mlp_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.mlp = MLP(config)
+        self.mlp_norm = _norm(config)
+        self.mlp: nn.Module = SwiGLU(config) if config.architecture == "llama" else MLP(config)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, where: Positions) -> Tensor:
         """`[B, T, D]` to `[B, T, D]`."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), rotary))
-        out: Tensor = x + self.dropout(self.mlp(self.mlp_norm(x)))
+        attended = self.dropout(self.attention(self.attention_norm(x), where))
+        if self.parallel_residual:
+            mlp_input = x
+            x = x + attended
+        else:
+            x = x + attended
+            mlp_input = x
+        out: Tensor = x + self.dropout(self.mlp(self.mlp_norm(mlp_input)))
         return out
 
 
 class Attention(nn.Module):
-    """Causal multi-head attention with rotary positions."""
+    """Causal attention with H heads, or with those of their groups that are here."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.heads = config.num_attention_heads
-        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
-        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+        self.head_size = config.head_size
+        self.group_size = config.num_attention_heads // config.key_value_heads
+        """Query heads that share one head of keys and values."""
+        bias = config.architecture != "llama"
+        # Rows: for every key-value head, its query heads, its keys, its values.
+        rows = config.key_value_heads * (self.group_size + 2) * self.head_size
+        self.qkv = nn.Linear(config.hidden_size, rows, bias=bias)
+        self.output = nn.Linear(config.hidden_size, config.hidden_size, bias=bias)
+        self.q_norm = nn.RMSNorm(self.head_size, eps=config.norm_eps) if config.qk_norm else None
+        self.k_norm = nn.RMSNorm(self.head_size, eps=config.norm_eps) if config.qk_norm else None
 
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, where: Positions) -> Tensor:
         """`[B, T, D]` to `[B, T, D]`."""
-        batch, length, width = x.shape
-        qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [B, H, T, K]
-        q, k = rotate(q, rotary), rotate(k, rotary)
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # [B, H, T, K]
-        projected: Tensor = self.output(out.transpose(1, 2).reshape(batch, length, width))
+        batch, length, _ = x.shape
+        qkv = self.qkv(x).view(batch, length, -1, self.group_size + 2, self.head_size)
+        q, k, v = qkv.split([self.group_size, 1, 1], dim=3)
+        q, k, v = (part.flatten(2, 3).transpose(1, 2) for part in (q, k, v))  # [B, H or G, T, K]
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if where.rotary is not None:
+            q, k = rotate(q, where.rotary), rotate(k, where.rotary)
+        out = self.attend(q, k, v, where)  # [B, H, T, K]
+        projected: Tensor = self.output(out.transpose(1, 2).flatten(2))
         return projected
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, where: Positions) -> Tensor:
+        """`[B, H, T, K]`, `[B, G, T, K]`, `[B, G, T, K]` to `[B, H, T, K]`."""
+        return attend(q, k, v, documents=where.documents, mask=where.mask)
 
 
 class MLP(nn.Module):
@@ -128,11 +186,51 @@ class MLP(nn.Module):
         return out
 
 
-def rotary_table(length: int, size: int, *, base: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the angles `position * base ** (-2 i / size)`, each `float32 [T, K]`."""
-    frequencies = 1.0 / base ** (torch.arange(0, size, 2, dtype=torch.float32, device=device) / size)
-    angles = torch.outer(torch.arange(length, dtype=torch.float32, device=device), frequencies)
-    angles = torch.cat([angles, angles], dim=-1)
+class SwiGLU(nn.Module):
+    """Up, times the SiLU of a gate, down (Shazeer 2020)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate = nn.Linear(config.hidden_size, config.mlp_size, bias=False)
+        self.up = nn.Linear(config.hidden_size, config.mlp_size, bias=False)
+        self.down = nn.Linear(config.mlp_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, T, D]` to `[B, T, D]`."""
+        out: Tensor = self.down(F.silu(self.gate(x)) * self.up(x))
+        return out
+
+
+class Head(nn.Module):
+    """Hidden states to logits, or to the sum of the losses on targets."""
+
+    def __init__(self, config: ModelConfig, vocab_size: int) -> None:
+        super().__init__()
+        self.weight: Tensor = nn.Parameter(torch.empty(vocab_size, config.hidden_size))
+        self.z_loss = 0.0
+        """Weight of the squared log of the softmax's denominator (PaLM; Chowdhery et al. 2022)."""
+
+    def forward(self, hidden: Tensor, targets: Tensor | None) -> Tensor:
+        """`[B, T, D]` to `[B, T, V]`, or to `float32 []` with `targets` `int64 [B, T]`."""
+        if targets is None:
+            return F.linear(hidden, self.weight)
+        return linear_cross_entropy(hidden.flatten(0, 1), self.weight, targets.flatten(), z_loss=self.z_loss)
+
+
+def _norm(config: ModelConfig) -> nn.Module:
+    kind: Callable[..., nn.Module] = nn.RMSNorm if config.architecture == "llama" else nn.LayerNorm
+    return kind(config.hidden_size, eps=config.norm_eps)
+
+
+def rotary_table(positions: Tensor, size: int, *, base: float) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the angles `position * base ** (-2 i / size)`, each `float32 [B or 1, 1, T, K/2]`.
+
+    Args:
+        positions: `int64 [B or 1, T]`.
+        size: K.
+    """
+    exponents = torch.arange(0, size, 2, dtype=torch.float32, device=positions.device) / size
+    angles = positions[:, None, :, None].float() / base**exponents
     return angles.cos(), angles.sin()
 
 
@@ -140,8 +238,8 @@ def rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
     """Turn the pairs `(i, i + K/2)` of `x [B, H, T, K]` by the angles of their positions."""
     cos, sin = rotary
     first, second = x.chunk(2, dim=-1)
-    turned = torch.cat([-second, first], dim=-1)
-    return x * cos.to(x.dtype) + turned * sin.to(x.dtype)
+    # In float32 even where x is not; then back.
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x.dtype)
 
 
 def count_parameters(model: nn.Module) -> int:

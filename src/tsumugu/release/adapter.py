@@ -1,10 +1,8 @@
 """The map between our parameter names and those of transformers' `GPTNeoXForCausalLM`.
 
-Names change, and the rows of the query-key-value projection: ours are ordered (q|k|v, head, size),
-GPT-NeoX's (head, q|k|v, size). Nothing else: a released model computes the same function.
+Names change, nothing else: a released model computes the same function.
 """
 
-import torch
 from torch import Tensor
 
 from tsumugu.model.config import ModelConfig
@@ -30,8 +28,6 @@ def to_hugging_face(model: Decoder) -> dict[str, Tensor]:
     tensors = {}
     for name, parameter in model.named_parameters():
         value = parameter.detach()
-        if ".attention.qkv." in name:
-            value = _to_head_order(value, model.config.num_attention_heads)
         tensors[hugging_face_name(name)] = value.contiguous()
     return tensors
 
@@ -64,7 +60,7 @@ def hugging_face_config(
         },
         "rotary_pct": 1.0,
         "rotary_emb_base": config.rotary_base,
-        "layer_norm_eps": config.layer_norm_eps,
+        "layer_norm_eps": config.norm_eps,
         "use_parallel_residual": False,
         "attention_bias": True,
         "attention_dropout": 0.0,
@@ -76,10 +72,3 @@ def hugging_face_config(
         "architectures": ["GPTNeoXForCausalLM"],
         "dtype": "float32",
     }
-
-
-def _to_head_order(value: Tensor, heads: int) -> Tensor:
-    """Rows `(3, H, K)` to rows `(H, 3, K)`, for the weight `[3 D, D]` and the bias `[3 D]`."""
-    rows = value.shape[0]
-    by_head = value.view(3, heads, rows // (3 * heads), *value.shape[1:]).transpose(0, 1)
-    return torch.clone(by_head.reshape(value.shape))

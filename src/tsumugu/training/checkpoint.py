@@ -61,7 +61,8 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 def load_weights(checkpoint: Path, model: nn.Module) -> None:
     """Copy a checkpoint's weights into `model`."""
-    model.load_state_dict(load_file(checkpoint / _WEIGHTS))
+    # A tied output embedding is saved once, as the input's.
+    model.load_state_dict(load_file(checkpoint / _WEIGHTS), strict=False)
 
 
 def load_checkpoint(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from tsumugu.model.decoder import Decoder, count_parameters
+from tsumugu.model.initialization import initialize
 from tsumugu.pipeline import Counts, StageContext, say_on_stderr
 from tsumugu.recipe import Recipe
 from tsumugu.tokenizer.encoder import load_encoder
@@ -28,7 +29,7 @@ def run(context: StageContext) -> Counts:
     device = pick_device()
     vocab_size = load_encoder(context.inputs["tokenizer"]).vocab_size
     model = Decoder(recipe.model, vocab_size, dropout=recipe.pretrain.dropout)
-    model.initialize(recipe.seed)
+    initialize(model, recipe.seed)
     model.to(device)
     tokens = context.inputs["tokens"]
     run = run_length(recipe.pretrain)

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
 from tsumugu.errors import TsumuguError
 from tsumugu.model.decoder import Decoder
+from tsumugu.model.loss import IGNORED
 from tsumugu.tokens.loader import Batch, Loader
 from tsumugu.tokens.prefetching import prefetched
 from tsumugu.tokens.shards import TokenStream
@@ -33,8 +33,6 @@ from tsumugu.training.device import autocast
 from tsumugu.training.metrics import MetricsLog
 from tsumugu.training.optimizer import build_optimizer
 from tsumugu.training.schedule import learning_rate
-
-_NO_TARGET = -100
 
 
 @dataclass(frozen=True)
@@ -140,14 +138,12 @@ def summed_loss(model: Decoder, tokens: Tensor, mask: Tensor | None = None) -> T
 
     Targets where `mask` (`bool [B, T]`) is false do not count.
     """
-    with autocast(tokens.device):
-        logits = model(tokens[:, :-1])
     targets = tokens[:, 1:]
     if mask is not None:
-        targets = targets.masked_fill(~mask, _NO_TARGET)
-    return F.cross_entropy(
-        logits.float().flatten(0, 1), targets.flatten(), ignore_index=_NO_TARGET, reduction="sum"
-    )
+        targets = targets.masked_fill(~mask, IGNORED)
+    with autocast(tokens.device):
+        loss: Tensor = model(tokens[:, :-1], targets)
+    return loss
 
 
 @torch.no_grad()
