@@ -57,6 +57,8 @@ class Decoder(nn.Module):
         self.head: Head | None = Head(config, vocab_size)
         if config.tie_word_embeddings:
             self.head.weight = self.embedding.weight
+        self.makes_mask = True
+        """Whether a mask is made once for all layers; not where attention makes parts of it itself."""
 
     def forward(
         self,
@@ -108,7 +110,9 @@ class Decoder(nn.Module):
         rotary = None
         if config.architecture != "gpt2":
             rotary = rotary_table(positions, config.head_size, base=config.rotary_base)
-        mask = None if documents is None else document_mask(documents, dtype)
+        mask = None
+        if documents is not None and self.makes_mask:
+            mask = document_mask(documents, dtype)
         return Positions(rotary, documents, mask)
 
 

@@ -1,0 +1,65 @@
+"""Context parallelism: a long sequence over several processes.
+
+Process r of n holds pieces r and 2n - 1 - r of the 2n pieces of every sequence, an early one and a
+late one, so that all have equally much to attend to. Keys and values are gathered from all (they
+are smaller than what attention makes of them, with grouped heads by far); backward their gradients
+are summed and scattered. As in Llama 3 (Dubey et al. 2024, section 3.3.2).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributed._functional_collectives import all_gather_single_autograd, wait_tensor
+from torch.distributed.device_mesh import DeviceMesh
+from torch.nn.attention.bias import causal_lower_right
+
+from tsumugu.model.decoder import Attention, Decoder, Positions
+
+
+def apply_context_parallel(part: Decoder, mesh: DeviceMesh) -> None:
+    """Let the attention of `part` gather over `mesh` (one dimension), in place."""
+    part.makes_mask = False
+    for module in part.modules():
+        if isinstance(module, Attention):
+            module.__class__ = ContextParallelAttention
+            module.mesh = mesh  # type: ignore[assignment]
+
+
+def context_places(length: int, *, processes: int, rank: int) -> Tensor:
+    """Which of the `length` tokens of a sequence process `rank` holds: `int64 [length / processes]`."""
+    pieces = torch.arange(length).chunk(2 * processes)
+    return torch.cat([pieces[rank], pieces[2 * processes - 1 - rank]])
+
+
+class ContextParallelAttention(Attention):
+    """Attention of some of the tokens to all that they may see."""
+
+    mesh: DeviceMesh
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, where: Positions) -> Tensor:
+        """`[B, H, T / n, K]`, `[B, G, T / n, K]`, `[B, G, T / n, K]` to `[B, H, T / n, K]`."""
+        count, rank = self.mesh.size(), self.mesh.get_local_rank()
+        k, v = self._gather(k), self._gather(v)
+        size = q.shape[2] // 2
+        grouped = q.shape[1] != k.shape[1]
+        outs = []
+        for piece, queries in zip((rank, 2 * count - 1 - rank), q.split(size, dim=2), strict=True):
+            end = (piece + 1) * size
+            if where.documents is None:
+                mask: Tensor = causal_lower_right(size, end)
+            else:
+                ids = where.documents.ids
+                same = ids[:, end - size : end, None] == ids[:, None, :end]
+                mask = same.tril(end - size)[:, None]
+            seen_k, seen_v = k[:, :, :end], v[:, :, :end]
+            outs.append(
+                F.scaled_dot_product_attention(queries, seen_k, seen_v, attn_mask=mask, enable_gqa=grouped)
+            )
+        return torch.cat(outs, dim=2)
+
+    def _gather(self, x: Tensor) -> Tensor:
+        """`[B, G, T / n, K]` to `[B, G, T, K]`, in the order of the sequence."""
+        count = self.mesh.size()
+        gathered = wait_tensor(all_gather_single_autograd(x.contiguous(), 2, self.mesh.get_group()))
+        pieces = gathered.chunk(2 * count, dim=2)  # 0, 2n - 1, 1, 2n - 2, ...
+        return torch.cat([*pieces[::2], *reversed(pieces[1::2])], dim=2)

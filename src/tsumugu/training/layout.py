@@ -1,0 +1,273 @@
+"""How processes share the work: the `layout` of a recipe, and whether it is possible.
+
+Five numbers whose product is the number of processes. `data_shard`: FSDP, every process holds a
+share of the weights and works on its own sequences. `data_replicate`: whole groups of those hold
+the same (with both, HSDP). `context`: a sequence is shared by several processes. `tensor`: a matrix
+is. `pipeline`: the layers are. Everything that is wrong with a layout is said before any process
+group exists.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tsumugu.errors import TsumuguError
+from tsumugu.model.config import ModelConfig
+from tsumugu.section import Section
+
+Schedule = Literal["gpipe", "1f1b", "interleaved_1f1b", "interleaved_zero_bubble", "zbv_zero_bubble"]
+"""In which order a pipeline's stages work. GPipe (Huang et al. 2019); 1F1B (Narayanan et al. 2019);
+interleaved 1F1B (Narayanan et al. 2021); interleaved with the zero-bubble split of the backward pass, and
+ZBV (Qi et al. 2023)."""
+
+SPLIT_BACKWARD: tuple[Schedule, ...] = ("interleaved_zero_bubble", "zbv_zero_bubble")
+"""Schedules that compute the gradients of inputs and of weights at different times."""
+_TWO_STAGES: tuple[Schedule, ...] = ("interleaved_1f1b", *SPLIT_BACKWARD)
+_STATE_BYTES = 18
+"""Per parameter: float32 weight and gradient, two moments, and the bfloat16 copy that is computed with."""
+_STATE_SHARE = 0.5
+"""Of a device's memory that `auto` lets these have."""
+
+
+class LayoutConfig(Section):
+    """Degrees of parallelism; their product is the number of processes."""
+
+    data_replicate: Annotated[int, Field(ge=1)] = 1
+    """Groups of processes that hold the same weights and work on different sequences."""
+    data_shard: Annotated[int, Field(ge=1)] | None = None
+    """Processes that share the weights of one such group (FSDP); all those that the other numbers
+    leave unless given."""
+    context: Annotated[int, Field(ge=1)] = 1
+    """Processes that share every sequence."""
+    tensor: Annotated[int, Field(ge=1)] = 1
+    """Processes that share every matrix; on one node, where communication is fast."""
+    pipeline: Annotated[int, Field(ge=1)] = 1
+    """Processes that share the layers."""
+    pipeline_schedule: Schedule = "1f1b"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A `LayoutConfig` without gaps."""
+
+    data_replicate: int = 1
+    data_shard: int = 1
+    context: int = 1
+    tensor: int = 1
+    pipeline: int = 1
+    pipeline_schedule: Schedule = "1f1b"
+
+    @property
+    def processes(self) -> int:
+        """How many it needs."""
+        return self.data * self.context * self.tensor * self.pipeline
+
+    @property
+    def data(self) -> int:
+        """Into how many parts the sequences of a batch are dealt."""
+        return self.data_replicate * self.data_shard
+
+    @property
+    def stages(self) -> int:
+        """Of the pipeline: one or two per process, as the schedule wants."""
+        return self.pipeline * self.stages_per_process
+
+    @property
+    def stages_per_process(self) -> int:
+        """One, or two for the schedules that interleave."""
+        return 2 if self.pipeline > 1 and self.pipeline_schedule in _TWO_STAGES else 1
+
+    def stage_ids(self, rank: int) -> list[int]:
+        """The stages of process `rank` of the pipeline: looped, or in ZBV down and up again."""
+        if self.stages_per_process == 1:
+            return [rank]
+        if self.pipeline_schedule == "zbv_zero_bubble":
+            return [rank, self.stages - 1 - rank]
+        return [rank, rank + self.pipeline]
+
+    def __str__(self) -> str:
+        names = ("data_replicate", "data_shard", "context", "tensor", "pipeline")
+        parts = [f"{name} {getattr(self, name)}" for name in names if getattr(self, name) > 1]
+        if self.pipeline > 1:
+            parts[-1] += f" ({self.pipeline_schedule})"
+        return " x ".join(parts) or "one process"
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a layout must fit to."""
+
+    model: ModelConfig
+    vocab_size: int
+    sequence_length: int
+    batch_sizes: tuple[int, ...]
+    """Sequences of an optimizer step; several if the batch size warms up."""
+    micro_batch_size: int | None
+    checkpointing: str = "none"
+    compile: bool = False
+
+
+@dataclass(frozen=True)
+class Machines:
+    """What there is to compute on."""
+
+    processes: int = 1
+    processes_per_node: int = 1
+    memory: int | None = None
+    """Bytes of one device; None if unknown."""
+
+
+def resolve_layout(
+    config: LayoutConfig | Literal["auto"], training: Training, machines: Machines
+) -> Layout:
+    """The layout to use.
+
+    Raises:
+        TsumuguError: it cannot work; the message says what to change.
+    """
+    if config == "auto":
+        layout = _pick(training, machines)
+    else:
+        others = config.data_replicate * config.context * config.tensor * config.pipeline
+        shard = config.data_shard or max(1, machines.processes // others)
+        layout = Layout(
+            config.data_replicate,
+            shard,
+            config.context,
+            config.tensor,
+            config.pipeline,
+            config.pipeline_schedule,
+        )
+    faults = _faults(layout, training, machines)
+    if faults:
+        source = "pretrain.layout"
+        lines = "\n".join(f"  - {fault}" for fault in faults)
+        raise TsumuguError(f"{source}: {layout} cannot work on {machines.processes} processes:\n{lines}")
+    return layout
+
+
+def micro_batch_size(layout: Layout, training: Training, batch_size: int) -> int:
+    """Sequences in one forward pass of one process."""
+    share = batch_size // layout.data
+    if training.micro_batch_size:
+        return training.micro_batch_size
+    # A pipeline needs several to be busy: at least as many as it has stages, where there are.
+    return max(1, share // layout.stages) if layout.pipeline > 1 else share
+
+
+def _pick(training: Training, machines: Machines) -> Layout:
+    """Data parallelism as far as the batch reaches, sharded as far as memory demands; then tensor
+    parallelism within a node; then a pipeline."""
+    left = machines.processes
+    smallest = min(training.batch_sizes) // (training.micro_batch_size or 1)
+    data = max(n for n in _divisors(left) if smallest % n == 0)
+    left //= data
+    tensor = max(
+        n
+        for n in _divisors(left)
+        if n <= machines.processes_per_node and not _tensor_faults(n, training, context=1)
+    )
+    left //= tensor
+    pipeline = left
+    states = _parameters(training) * _STATE_BYTES / tensor / pipeline
+    shard = data
+    if machines.memory:
+        # Inside a node if that is enough: its gathers are the fastest.
+        near = math.gcd(data, max(1, machines.processes_per_node // tensor))
+        if states / near <= _STATE_SHARE * machines.memory:
+            shard = near
+    return Layout(data // shard, shard, 1, tensor, pipeline)
+
+
+def _divisors(number: int) -> list[int]:
+    return [n for n in range(1, number + 1) if number % n == 0]
+
+
+def _parameters(training: Training) -> int:
+    model = training.model
+    heads = model.num_attention_heads + 2 * model.key_value_heads
+    attention = model.hidden_size * model.head_size * (heads + model.num_attention_heads)
+    matrices = 3 if model.architecture == "llama" else 2
+    block = attention + matrices * model.hidden_size * model.mlp_size
+    embeddings = (1 if model.tie_word_embeddings else 2) * training.vocab_size * model.hidden_size
+    return block * model.num_hidden_layers + embeddings
+
+
+def _faults(layout: Layout, training: Training, machines: Machines) -> list[str]:
+    faults = []
+    if layout.processes != machines.processes:
+        faults.append(
+            f"its degrees multiply to {layout.processes}; start {layout.processes} processes "
+            f"(torchrun --nproc-per-node), or change the layout"
+        )
+    faults += _tensor_faults(layout.tensor, training, context=layout.context)
+    if layout.context > 1 and training.sequence_length % (2 * layout.context):
+        faults.append(
+            f"context = {layout.context} cuts a sequence into {2 * layout.context} equal pieces, but "
+            f"sequence_length = {training.sequence_length} is not a multiple of that"
+        )
+    for size in training.batch_sizes:
+        faults += _batch_faults(layout, training, size)
+    return faults + _pipeline_faults(layout, training)
+
+
+def _tensor_faults(degree: int, training: Training, *, context: int) -> list[str]:
+    model = training.model
+    numbers = {
+        "the model's heads of keys and values": model.key_value_heads,
+        "the width of its MLP": model.mlp_size,
+        "the vocabulary": training.vocab_size,
+        "sequence_length / context": training.sequence_length // context,
+    }
+    return [
+        f"tensor = {degree} does not divide {name} ({number})"
+        for name, number in numbers.items()
+        if number % degree
+    ]
+
+
+def _batch_faults(layout: Layout, training: Training, batch_size: int) -> list[str]:
+    if batch_size % layout.data:
+        return [
+            f"the batch of {batch_size} sequences cannot be dealt to data_replicate x data_shard = "
+            f"{layout.data} processes; choose a global_batch_size that is a multiple of it"
+        ]
+    micro = micro_batch_size(layout, training, batch_size)
+    share = batch_size // layout.data
+    if share % micro:
+        return [
+            f"micro_batch_size = {micro} does not divide the {share} sequences that each process has of a "
+            f"batch of {batch_size}"
+        ]
+    count = share // micro
+    if layout.pipeline > 1 and count < layout.stages:
+        return [
+            f"a pipeline of {layout.stages} stages needs as many micro-batches; a batch of {batch_size} "
+            f"has {count} per process. Lower micro_batch_size, or raise global_batch_size"
+        ]
+    if layout.stages_per_process > 1 and count % layout.pipeline:
+        return [
+            f"{layout.pipeline_schedule} needs a multiple of pipeline = {layout.pipeline} micro-batches; "
+            f"a batch of {batch_size} has {count} per process"
+        ]
+    return []
+
+
+def _pipeline_faults(layout: Layout, training: Training) -> list[str]:
+    if layout.pipeline == 1:
+        return []
+    faults = []
+    if layout.stages > training.model.num_hidden_layers:
+        faults.append(
+            f"{layout.stages} stages are more than the model's {training.model.num_hidden_layers} layers"
+        )
+    if layout.pipeline_schedule in SPLIT_BACKWARD:
+        name = layout.pipeline_schedule
+        # torch 2.13: an error, an error, and wrong gradients without one.
+        if training.checkpointing == "selective":
+            faults.append(f"{name} splits the backward pass, which selective checkpointing cannot follow")
+        if training.compile:
+            faults.append(f"{name} splits the backward pass, which torch.compile cannot follow")
+    return faults

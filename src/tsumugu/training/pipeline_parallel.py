@@ -1,0 +1,187 @@
+"""Pipeline parallelism: the layers over several processes, micro-batches through them.
+
+A stage is a decoder from which the layers of other stages are taken out; the first keeps the
+embeddings, the last the norm and the head. Schedules are PyTorch's. If input and output embedding
+are one matrix, the first and the last stage hold a copy each: they begin equal, their gradients are
+added up on both sides in every step, and so they stay equal.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.pipelining import PipelineStage
+from torch.distributed.pipelining.schedules import (
+    PipelineScheduleMulti,
+    PipelineScheduleSingle,
+    get_schedule_class,
+)
+from torch.distributed.tensor import DTensor
+
+from tsumugu.model.decoder import Decoder
+from tsumugu.training.layout import Layout, Schedule
+
+if TYPE_CHECKING:
+    from tsumugu.training.parallelize import MicroBatch
+
+_CLASSES: dict[Schedule, str] = {
+    "gpipe": "GPipe",
+    "1f1b": "1F1B",
+    "interleaved_1f1b": "Interleaved1F1B",
+    "interleaved_zero_bubble": "InterleavedZeroBubble",
+    "zbv_zero_bubble": "ZBVZeroBubble",
+}
+
+
+def stage_layers(stage: int, stages: int, layers: int) -> range:
+    """The layers of a stage: equally many, or one more on the last but for the very last stages,
+    since the head is there and the first has little to do besides."""
+    base, more = divmod(layers, stages)
+    # Stages that get one more: the middle ones first, the last one last.
+    order = [*range(1, stages - 1), 0, stages - 1] if stages > 1 else [0]
+    longer = set(order[:more])
+    counts = [base + (index in longer) for index in range(stages)]
+    first = sum(counts[:stage])
+    return range(first, first + counts[stage])
+
+
+def cut_stage(part: Decoder, stage: int, stages: int) -> None:
+    """Take everything out of `part` that does not belong to stage number `stage` of `stages`."""
+    kept = stage_layers(stage, stages, part.config.num_hidden_layers)
+    for index in range(part.config.num_hidden_layers):
+        if index not in kept:
+            del part.layers[str(index)]
+    if stage > 0:
+        part.embedding = None
+        part.position_embedding = None
+    if stage < stages - 1:
+        part.norm = None
+        part.head = None
+
+
+class Pipeline:
+    """The stages of this process and the schedule that runs them."""
+
+    def __init__(
+        self,
+        parts: list[Decoder],
+        stage_ids: list[int],
+        layout: Layout,
+        mesh: DeviceMesh,
+        device: torch.device,
+        micro_batch: tuple[int, int],
+        dtype: torch.dtype,
+    ) -> None:
+        """For micro-batches of `micro_batch` = (B, T) tokens on this process, whatever their number."""
+        self._layout = layout
+        self._device = device
+        self._group = mesh.get_group("pipeline")
+        batch, length = micro_batch
+        config = parts[0].config
+        between = torch.empty(
+            batch, length // layout.tensor, config.hidden_size, dtype=dtype, device="meta"
+        )
+        tokens = torch.empty(batch, length, dtype=torch.int64, device="meta")
+        last = layout.stages - 1
+        self._stages = [
+            PipelineStage(
+                part,
+                stage,
+                layout.stages,
+                device,
+                input_args=tokens if stage == 0 else between.clone().requires_grad_(),
+                output_args=torch.empty((), device="meta").requires_grad_()
+                if stage == last
+                else between.clone().requires_grad_(),
+                group=self._group,
+            )
+            for part, stage in zip(parts, stage_ids, strict=True)
+        ]
+        self._schedules: dict[tuple[int, bool], Any] = {}
+
+    @property
+    def _has_last(self) -> bool:
+        return any(stage.is_last for stage in self._stages)
+
+    def step(self, batches: "list[MicroBatch]") -> Tensor:
+        """Forward and backward of all micro-batches; the sum of the losses if the last stage is here."""
+        return self._run(batches, backward=True)
+
+    def evaluate(self, batches: "list[MicroBatch]") -> Tensor:
+        """Forward only."""
+        return self._run(batches, backward=False)
+
+    def _run(self, batches: "list[MicroBatch]", *, backward: bool) -> Tensor:
+        schedule = self._schedule(len(batches))
+        schedule._has_backward = backward
+        for stage in self._stages:
+            stage.has_backward = backward
+            stage.clear_runtime_states()
+        first = any(stage.is_first for stage in self._stages)
+        losses: list[Tensor] = []
+        # The schedules' own `step` would cut one big batch into pieces; ours are cut already, and not
+        # everything in them has a batch dimension.
+        schedule._step_microbatches(
+            [(batch.tokens,) if first else () for batch in batches],
+            [self._keywords(batch) for batch in batches],
+            [batch.targets for batch in batches] if self._has_last else None,
+            losses if self._has_last else None,
+            return_outputs=False,
+        )
+        if not losses:
+            return torch.zeros((), device=self._device)
+        return torch.stack([loss.detach() for loss in losses]).sum()
+
+    def _keywords(self, batch: "MicroBatch") -> dict[str, Any]:
+        keywords: dict[str, Any] = {"targets": batch.targets, "positions": batch.positions}
+        return keywords if batch.documents is None else {**keywords, "documents": batch.documents}
+
+    def _schedule(self, count: int) -> Any:
+        key = (count, True)
+        if key not in self._schedules:
+            kind = get_schedule_class(_CLASSES[self._layout.pipeline_schedule])
+            single = issubclass(kind, PipelineScheduleSingle)
+            assert single or issubclass(kind, PipelineScheduleMulti)
+            self._schedules[key] = kind(
+                self._stages[0] if single else self._stages,  # type: ignore[arg-type]
+                count,
+                loss_fn=_same,
+                # Losses are sums; whoever steps divides by the number of targets.
+                scale_grads=False,
+            )
+        return self._schedules[key]
+
+    @torch.no_grad()
+    def add_tied_gradients(self, parts: list[Decoder]) -> None:
+        """Give both copies of a tied embedding the sum of their gradients."""
+        if not parts[0].config.tie_word_embeddings:
+            return
+        first = next((p.embedding.weight for p in parts if p.embedding is not None), None)
+        last = next((p.head.weight for p in parts if p.head is not None), None)
+        if first is not None and last is not None:
+            total = _local(first.grad) + _local(last.grad)
+            _local(first.grad).copy_(total)
+            _local(last.grad).copy_(total)
+        elif first is not None or last is not None:
+            grad = _local((first if first is not None else last).grad)  # type: ignore[union-attr]
+            peer = self._layout.pipeline - 1 if first is not None else 0
+            other = torch.empty_like(grad)
+            ops = [
+                dist.P2POp(dist.isend, grad, group=self._group, group_peer=peer),
+                dist.P2POp(dist.irecv, other, group=self._group, group_peer=peer),
+            ]
+            for work in dist.batch_isend_irecv(ops):
+                work.wait()
+            grad.add_(other)
+
+
+def _same(loss: Tensor, targets: Tensor) -> Tensor:
+    """The last stage's output is the loss already."""
+    return loss
+
+
+def _local(grad: Tensor | None) -> Tensor:
+    assert grad is not None
+    return grad.to_local() if isinstance(grad, DTensor) else grad

@@ -1,0 +1,126 @@
+"""The processes of a training run: started by torchrun, or just this one.
+
+torchrun starts a process per device and describes it in the environment; without one there is a
+single process and no process group. After a worker's death torchrun starts all again with the
+same rendezvous store, so every attempt uses a name space of its own there.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+
+from tsumugu.errors import TsumuguError
+from tsumugu.training.layout import Layout, Machines
+
+MESH = ("pipeline", "data_replicate", "data_shard", "context", "tensor")
+"""Dimensions of the mesh, the closest neighbours last."""
+TIMEOUT = timedelta(minutes=10)
+"""After which a process that waits for another gives up; torchrun then starts all again."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """One of the processes."""
+
+    rank: int
+    world_size: int
+    local_rank: int
+    local_world_size: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        """The one that speaks and writes."""
+        return self.rank == 0
+
+
+def this_process() -> Process:
+    """From torchrun's environment variables, or a single process.
+
+    Raises:
+        TsumuguError: there are fewer GPUs than processes on this node.
+    """
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        if local_world > torch.cuda.device_count():
+            raise TsumuguError(
+                f"torchrun starts {local_world} processes on this node, which has "
+                f"{torch.cuda.device_count()} GPUs; use --nproc-per-node {torch.cuda.device_count()}"
+            )
+        device = torch.device("cuda", local_rank)
+    return Process(rank, world, local_rank, local_world, device)
+
+
+@contextmanager
+def process_group(process: Process) -> Iterator[None]:
+    """The default process group, if there is more than one process."""
+    if process.device.type == "cuda":
+        torch.cuda.set_device(process.device)
+    if process.world_size == 1 or dist.is_initialized():
+        yield
+        return
+    # gloo beside nccl: checkpoints are gathered on the CPU while the GPU goes on.
+    backend = "cpu:gloo,cuda:nccl" if process.device.type == "cuda" else "gloo"
+    dist.init_process_group(
+        backend,
+        store=_store(process),
+        rank=process.rank,
+        world_size=process.world_size,
+        timeout=TIMEOUT,
+    )
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def build_mesh(layout: Layout, device: torch.device) -> DeviceMesh:
+    """The mesh of `layout`, all five dimensions, those of one process too."""
+    sizes = tuple(getattr(layout, name) for name in MESH)
+    mesh = init_device_mesh(device.type, sizes, mesh_dim_names=MESH)
+    for name in MESH:
+        # Groups of a mesh do not inherit the timeout of the default group.
+        dist.distributed_c10d._set_pg_timeout(TIMEOUT, mesh.get_group(name))
+    return mesh
+
+
+def broadcast_object(value: Any) -> Any:
+    """`value` of rank 0, on all ranks; without a process group, `value`."""
+    if not dist.is_initialized():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def machines(process: Process) -> Machines:
+    """What `layout: auto` must know."""
+    memory = None
+    if process.device.type == "cuda":
+        memory = torch.cuda.get_device_properties(process.device).total_memory
+    return Machines(process.world_size, process.local_world_size, memory)
+
+
+def _store(process: Process) -> dist.Store:
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    # Under torchrun the agent holds the store; otherwise rank 0 does.
+    agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    store = dist.TCPStore(
+        host,
+        port,
+        process.world_size,
+        is_master=process.is_first and not agent,
+        timeout=TIMEOUT,
+        multi_tenant=True,
+    )
+    return dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
