@@ -87,6 +87,10 @@ class Layout:
             return [rank, self.stages - 1 - rank]
         return [rank, rank + self.pipeline]
 
+    def stage_owner(self, stage: int) -> int:
+        """The process of the pipeline that has `stage`."""
+        return next(rank for rank in range(self.pipeline) if stage in self.stage_ids(rank))
+
     def __str__(self) -> str:
         names = ("data_replicate", "data_shard", "context", "tensor", "pipeline")
         parts = [f"{name} {getattr(self, name)}" for name in names if getattr(self, name) > 1]
@@ -119,9 +123,7 @@ class Machines:
     """Bytes of one device; None if unknown."""
 
 
-def resolve_layout(
-    config: LayoutConfig | Literal["auto"], training: Training, machines: Machines
-) -> Layout:
+def resolve_layout(config: LayoutConfig | Literal["auto"], training: Training, machines: Machines) -> Layout:
     """The layout to use.
 
     Raises:

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.pipelining import PipelineStage
 from torch.distributed.pipelining.schedules import (
     PipelineScheduleMulti,
@@ -80,9 +81,9 @@ class Pipeline:
         self._group = mesh.get_group("pipeline")
         batch, length = micro_batch
         config = parts[0].config
-        between = torch.empty(
-            batch, length // layout.tensor, config.hidden_size, dtype=dtype, device="meta"
-        )
+        shape = (batch, length // layout.tensor, config.hidden_size)
+        between = torch.empty(shape, dtype=dtype, device="meta")
+        self._between = between
         tokens = torch.empty(batch, length, dtype=torch.int64, device="meta")
         last = layout.stages - 1
         self._stages = [
@@ -99,59 +100,80 @@ class Pipeline:
             )
             for part, stage in zip(parts, stage_ids, strict=True)
         ]
-        self._schedules: dict[tuple[int, bool], Any] = {}
-
-    @property
-    def _has_last(self) -> bool:
-        return any(stage.is_last for stage in self._stages)
+        self._schedules: dict[int, Any] = {}
 
     def step(self, batches: "list[MicroBatch]") -> Tensor:
         """Forward and backward of all micro-batches; the sum of the losses if the last stage is here."""
-        return self._run(batches, backward=True)
-
-    def evaluate(self, batches: "list[MicroBatch]") -> Tensor:
-        """Forward only."""
-        return self._run(batches, backward=False)
-
-    def _run(self, batches: "list[MicroBatch]", *, backward: bool) -> Tensor:
         schedule = self._schedule(len(batches))
-        schedule._has_backward = backward
         for stage in self._stages:
-            stage.has_backward = backward
+            stage.has_backward = True
             stage.clear_runtime_states()
         first = any(stage.is_first for stage in self._stages)
+        last = any(stage.is_last for stage in self._stages)
         losses: list[Tensor] = []
         # The schedules' own `step` would cut one big batch into pieces; ours are cut already, and not
         # everything in them has a batch dimension.
         schedule._step_microbatches(
             [(batch.tokens,) if first else () for batch in batches],
             [self._keywords(batch) for batch in batches],
-            [batch.targets for batch in batches] if self._has_last else None,
-            losses if self._has_last else None,
+            [batch.targets for batch in batches] if last else None,
+            losses if last else None,
             return_outputs=False,
         )
-        if not losses:
-            return torch.zeros((), device=self._device)
-        return torch.stack([loss.detach() for loss in losses]).sum()
+        return self._sum(losses)
+
+    @torch.no_grad()
+    def evaluate(self, batches: "list[MicroBatch]") -> Tensor:
+        """Forward only, one micro-batch after the other through all stages."""
+        losses = []
+        sent: list[dist.Work | None] = []
+        for batch in batches:
+            x: Tensor | None = None
+            for stage in self._stages:
+                if stage.is_first:
+                    x = batch.tokens
+                elif x is None:
+                    x = torch.empty(self._between.shape, dtype=self._between.dtype, device=self._device)
+                    source = self._layout.stage_owner(stage.stage_index - 1)
+                    dist.recv(x, group=self._group, group_src=source)
+                x = stage.submod(x, **self._keywords(batch))
+                if stage.is_last:
+                    losses.append(x)
+                    continue
+                target = self._layout.stage_owner(stage.stage_index + 1)
+                if target != stage.group_rank:
+                    sent.append(dist.isend(x, group=self._group, group_dst=target))
+                    x = None
+        for work in sent:
+            if work is not None:
+                work.wait()
+        for stage in self._stages:
+            for module in stage.submod.modules():
+                if isinstance(module, FSDPModule):
+                    module.reshard()
+        return self._sum(losses)
+
+    def _sum(self, losses: list[Tensor]) -> Tensor:
+        total = torch.zeros((), device=self._device)
+        return total if not losses else torch.stack([loss.detach() for loss in losses]).sum()
 
     def _keywords(self, batch: "MicroBatch") -> dict[str, Any]:
         keywords: dict[str, Any] = {"targets": batch.targets, "positions": batch.positions}
         return keywords if batch.documents is None else {**keywords, "documents": batch.documents}
 
     def _schedule(self, count: int) -> Any:
-        key = (count, True)
-        if key not in self._schedules:
+        if count not in self._schedules:
             kind = get_schedule_class(_CLASSES[self._layout.pipeline_schedule])
             single = issubclass(kind, PipelineScheduleSingle)
             assert single or issubclass(kind, PipelineScheduleMulti)
-            self._schedules[key] = kind(
+            self._schedules[count] = kind(
                 self._stages[0] if single else self._stages,  # type: ignore[arg-type]
                 count,
                 loss_fn=_same,
                 # Losses are sums; whoever steps divides by the number of targets.
                 scale_grads=False,
             )
-        return self._schedules[key]
+        return self._schedules[count]
 
     @torch.no_grad()
     def add_tied_gradients(self, parts: list[Decoder]) -> None:

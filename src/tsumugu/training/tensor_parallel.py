@@ -70,9 +70,7 @@ class GatheringLayerNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, T / n, D]` to `[B, T, D]`."""
-        normed = F.layer_norm(
-            x, self.normalized_shape, _partial(self.weight), _partial(self.bias), self.eps
-        )
+        normed = F.layer_norm(x, self.normalized_shape, _partial(self.weight), _partial(self.bias), self.eps)
         return _gather(normed, _mesh(self.weight))
 
 
