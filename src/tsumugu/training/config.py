@@ -1,54 +1,168 @@
 """The `pretrain` section of a recipe."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from tsumugu.section import Section
 
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+Tracker = Literal["tensorboard", "wandb", "trackio"]
+"""Where the metrics go besides `metrics.jsonl`."""
+
+_DECAY_SHARE = 0.2
+
 
 class OptimizerConfig(Section):
-    """AdamW (Loshchilov & Hutter 2019)."""
+    """AdamW (Loshchilov & Hutter 2019), or Muon (Jordan 2024) on the layers' matrices and AdamW elsewhere."""
 
+    name: Literal["adamw", "muon"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0)]
+    """The peak, which the schedule scales."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
     """0.95 as in GPT-3; LINE reports that 0.999 made its training unstable."""
     eps: Annotated[float, Field(gt=0)] = 1e-8
+    """1e-8 is the usual one. LLM-jp found this number to blame for the weakness of its first 172B models."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    """On matrices only; biases and norms do not decay."""
+    """On the layers' matrices only; norms, biases and embeddings, the output embedding too, do not decay."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    """The gradient of all parameters together is scaled down to this length where it is longer."""
+    muon_learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """The peak for the matrices of Muon. `learning_rate` unless given, which fits, since Muon's updates are
+    scaled to the size of AdamW's: by 0.2 * sqrt(max(rows, columns)) (Liu et al. 2025)."""
+    muon_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    """Nesterov's."""
+
+    @model_validator(mode="after")
+    def _muon_is_wanted(self) -> "OptimizerConfig":
+        if self.muon_learning_rate is not None and self.name != "muon":
+            raise ValueError(f"muon_learning_rate is for optimizer.name = muon; it is {self.name}")
+        return self
 
 
 class ScheduleConfig(Section):
-    """Linear warm-up, then cosine decay (Loshchilov & Hutter 2017)."""
+    """Linear warm-up, then one of five ways on. See `schedule.py` for the formulas."""
 
+    name: Literal["cosine", "linear", "inverse_sqrt", "constant", "wsd"] = "cosine"
     warmup_steps: Annotated[int, Field(ge=0)] = 0
-    final_share: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Share of the learning rate that is left at the last step."""
+    final_share: Share = 0.1
+    """Share of the peak that is left at the last step; for `inverse_sqrt` the least there is at any
+    step; `constant` stays at the peak."""
+    decay_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    """For `wsd` (warm-up, stable, decay; Hu et al. 2024): the last share of the steps, in which the rate
+    falls along a line; 0.2 unless given."""
+
+    @model_validator(mode="after")
+    def _fits_its_name(self) -> "ScheduleConfig":
+        if self.decay_share is not None and self.name != "wsd":
+            raise ValueError(f"decay_share is for schedule.name = wsd; it is {self.name}")
+        if self.name == "inverse_sqrt" and not self.warmup_steps:
+            raise ValueError(
+                "schedule.name = inverse_sqrt falls as sqrt(warmup_steps / step), so warmup_steps must be "
+                "at least 1"
+            )
+        return self
+
+    def decay_steps(self, steps: int) -> int:
+        """The last steps of `wsd`, in which the rate falls."""
+        return max(1, round((self.decay_share or _DECAY_SHARE) * steps))
+
+
+class BatchSizeWarmupConfig(Section):
+    """A batch that begins small and grows to `global_batch_size` along a line, in multiples of `start`."""
+
+    start: Count
+    """Sequences in the first step."""
+    steps: Count
+    """After so many steps the batch is whole."""
+
+
+class StabilityConfig(Section):
+    """What happens when the loss or the gradient jumps. See `stability.py`."""
+
+    spike_sigmas: Annotated[float, Field(gt=0)] | None = 6.0
+    """A step is not applied if its loss or gradient norm is more than so many standard deviations above the
+    mean of the last steps. None: only steps whose numbers are not finite are left out."""
+    window: Annotated[int, Field(ge=4)] = 128
+    """The last steps that count, of those that were applied."""
+    skips_before_rewind: Count = 3
+    """After so many steps in a row that were not applied, training goes back to its last checkpoint and
+    leaves out what they read."""
+    rewinds_before_stop: Annotated[int, Field(ge=0)] = 3
+    """After so many rewinds that brought it no further, training stops."""
+
+
+class ActivationCheckpointingConfig(Section):
+    """Activations that are computed again in the backward pass instead of being kept (Chen et al. 2016)."""
+
+    mode: Literal["none", "selective", "full"] = "none"
+    """`full`: a layer keeps its input alone. `selective`: it keeps the results of matrix products and
+    attention too (Korthikanti et al. 2022), and computes the cheap rest again."""
+    every: Count = 1
+    """Only every n-th layer does so."""
+    memory_budget: Share | None = None
+    """Instead of a mode, with `compile`: the compiler keeps this share of the activations, those that are
+    dearest to compute."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "ActivationCheckpointingConfig":
+        if self.mode == "none" and self.every > 1:
+            raise ValueError(
+                f"activation_checkpointing.every = {self.every} says nothing with mode = none; "
+                f"choose mode = selective or full"
+            )
+        if self.mode != "none" and self.memory_budget is not None:
+            raise ValueError(
+                f"activation_checkpointing.memory_budget takes the place of a mode; mode is {self.mode}"
+            )
+        return self
+
+
+class ProfileConfig(Section):
+    """A trace of some steps, for Perfetto or chrome://tracing."""
+
+    first_step: Count
+    """Not the first ones of a run, which are slower than the others."""
+    steps: Count
 
 
 class PretrainConfig(Section):
     """Token shards to a trained model."""
 
-    steps: Annotated[int, Field(ge=1)]
-    global_batch_size: Annotated[int, Field(ge=1)]
+    steps: Count
+    global_batch_size: Count
     """Sequences in one optimizer step."""
-    micro_batch_size: Annotated[int, Field(ge=1)] | None = None
+    batch_size_warmup: BatchSizeWarmupConfig | None = None
+    micro_batch_size: Count | None = None
     """Sequences in one forward pass; the whole batch unless given."""
     sequence_length: Annotated[int, Field(ge=2)]
     """Tokens in one sequence."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout on embeddings and on what every block adds; for many epochs on little text."""
+    z_loss: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the squared log of the softmax's denominator (Chowdhery et al. 2022), which keeps logits from
+    drifting; PaLM takes 1e-4, OLMo 1e-5."""
     optimizer: OptimizerConfig
     schedule: ScheduleConfig = ScheduleConfig()
-    validation_every: Annotated[int, Field(ge=1)] = 100
+    stability: StabilityConfig = StabilityConfig()
+    precision: Literal["auto", "float32", "bfloat16", "float8"] = "auto"
+    """Of matrix products; weights and optimizer stay in float32. `auto`: bfloat16 on a GPU, float32 on a
+    CPU."""
+    compile: bool = False
+    """Compile every layer with `torch.compile`."""
+    activation_checkpointing: ActivationCheckpointingConfig = ActivationCheckpointingConfig()
+    profile: ProfileConfig | None = None
+    tracking: tuple[Tracker, ...] = ("tensorboard",)
+    validation_every: Count = 100
     """Steps between two measurements of the validation loss."""
-    validation_sequences: Annotated[int, Field(ge=1)] = 64
+    validation_sequences: Count = 64
     """Sequences of the validation split that these measurements read, always the same ones."""
-    checkpoint_every: Annotated[int, Field(ge=1)] = 100
+    checkpoint_every: Count = 100
     """Steps between two checkpoints."""
-    keep_checkpoints: Annotated[int, Field(ge=1)] = 2
+    keep_checkpoints: Count = 2
     """Checkpoints that stay on disk, the newest ones."""
 
     @model_validator(mode="after")
@@ -57,9 +171,46 @@ class PretrainConfig(Section):
             raise ValueError(
                 f"schedule.warmup_steps = {self.schedule.warmup_steps} is more than steps = {self.steps}"
             )
+        if self.schedule.name == "wsd":
+            decay = self.schedule.decay_steps(self.steps)
+            if self.schedule.warmup_steps + decay > self.steps:
+                raise ValueError(
+                    f"schedule.warmup_steps = {self.schedule.warmup_steps} and the {decay} steps of "
+                    f"decay are more than steps = {self.steps}; lower schedule.decay_share"
+                )
         if self.micro_batch_size and self.global_batch_size % self.micro_batch_size:
             raise ValueError(
                 f"micro_batch_size = {self.micro_batch_size} does not divide "
                 f"global_batch_size = {self.global_batch_size}"
             )
+        self._check_batch_size_warmup()
+        if self.activation_checkpointing.memory_budget is not None and not self.compile:
+            raise ValueError(
+                "activation_checkpointing.memory_budget is the compiler's; set compile = true, or choose "
+                "activation_checkpointing.mode"
+            )
+        if self.profile and self.profile.first_step + self.profile.steps - 1 > self.steps:
+            raise ValueError(
+                f"profile: {self.profile.steps} steps from step {self.profile.first_step} on are more than "
+                f"steps = {self.steps}"
+            )
+        if len(set(self.tracking)) < len(self.tracking):
+            raise ValueError(f"tracking names one twice: {', '.join(self.tracking)}")
         return self
+
+    def _check_batch_size_warmup(self) -> None:
+        warmup = self.batch_size_warmup
+        if warmup is None:
+            return
+        if self.global_batch_size % warmup.start:
+            raise ValueError(
+                f"batch_size_warmup.start = {warmup.start} does not divide "
+                f"global_batch_size = {self.global_batch_size}"
+            )
+        if self.micro_batch_size and warmup.start % self.micro_batch_size:
+            raise ValueError(
+                f"micro_batch_size = {self.micro_batch_size} does not divide "
+                f"batch_size_warmup.start = {warmup.start}"
+            )
+        if warmup.steps > self.steps:
+            raise ValueError(f"batch_size_warmup.steps = {warmup.steps} is more than steps = {self.steps}")
