@@ -203,6 +203,16 @@ def _run(options: argparse.Namespace) -> None:
     folder = options.folder or Path("runs") / recipe.name
     workers = options.workers or len(os.sched_getaffinity(0))
     resources = Resources(workers, options.engine)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if options.stage != "pretrain":
+            raise TsumuguError(
+                "torchrun starts several processes, and only `tsumugu pretrain` knows what to do with them. "
+                "Run the other stages without torchrun"
+            )
+        from tsumugu.training.stage import pretrain_together
+
+        pretrain_together(recipe, folder, resources=resources)
+        return
     run_stages(recipe, folder, last=options.stage, resources=resources, say=say_on_stderr)
     if options.stage in (None, "report"):
         _print_result(folder)

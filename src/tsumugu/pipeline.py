@@ -162,8 +162,8 @@ STAGES: tuple[Stage, ...] = (
         name="pretrain",
         reads=("tokenizer", "tokens"),
         function="tsumugu.training.stage:run",
-        settings=lambda r: [*_dump(r.model, r.pretrain, r.data), r.seed],
-        version=2,
+        settings=lambda r: [*_dump(r.model, r.data), r.pretrain.result_settings(), r.seed],
+        version=3,
     ),
     Stage(
         name="evaluate",
@@ -199,8 +199,11 @@ def run_stages(
     last: str | None = None,
     resources: Resources,
     say: Callable[[str], None],
+    only_last: bool = False,
 ) -> None:
     """Run every stage up to `last` that is not yet done; all of them when `last` is None.
+
+    With `only_last` the stages before it must be done already.
 
     Raises:
         TsumuguError: another process works in the folder, a stage cannot do its work, or the
@@ -214,9 +217,32 @@ def run_stages(
         if not recipe_path.exists() or recipe_path.read_text(encoding="utf-8") != text:
             write_text(recipe_path, text)
         for stage in STAGES:
+            if only_last and stage.name != last:
+                _check_done(stage, recipe, run_folder)
+                continue
             _run_stage(stage, recipe, run_folder, resources=resources, say=say)
             if stage.name == last:
                 return
+
+
+def _check_done(stage: Stage, recipe: Recipe, run_folder: Path) -> None:
+    if not _is_done(run_folder / stage.name, _fingerprint(stage, recipe, run_folder)):
+        raise TsumuguError(
+            f"the stage {stage.name} is not done in {run_folder}, and it works in one process. Run "
+            f"`tsumugu tokens RECIPE` with the same arguments first, without torchrun"
+        )
+
+
+def stage_context(recipe: Recipe, run_folder: Path, name: str, resources: Resources) -> StageContext:
+    """What a stage that is under way was given: for processes that help the one that runs it."""
+    stage = next(stage for stage in STAGES if stage.name == name)
+    return StageContext(
+        recipe=recipe,
+        folder=run_folder / f"{name}.partial",
+        work=run_folder / f"{name}.work",
+        inputs={part: run_folder / part for part in stage.inputs},
+        resources=resources,
+    )
 
 
 def is_from_recipe(recipe: Recipe, run_folder: Path, name: str) -> bool:

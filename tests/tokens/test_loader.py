@@ -106,7 +106,7 @@ from pathlib import Path
 from tsumugu.engine import Resources
 from tsumugu.tokens.config import DataConfig
 from tsumugu.tokens.opening import RunLength, open_loader
-made = open_loader(Path(sys.argv[1]), DataConfig(), RunLength(16, 4, 10), seed=1,
+made = open_loader(Path(sys.argv[1]), DataConfig(), RunLength(16, 4, 40), seed=1,
                    packing=Path("none"), resources=Resources(1))
 print(made.batch(77).tokens.tolist())
 """
@@ -121,7 +121,7 @@ def test_another_process_reads_the_same_batch(tmp_path: Path) -> None:
 
 
 def opened(folder: Path, config: DataConfig, *, steps: int = 10, seed: int = 1, length: int = 16) -> Loader:
-    run = RunLength(sequence_length=length, batch_size=4, steps=steps)
+    run = RunLength(sequence_length=length, batch_size=4, samples=4 * steps)
     return open_loader(folder, config, run, seed=seed, packing=folder / "packing", resources=Resources(1))
 
 
@@ -136,7 +136,7 @@ def test_without_a_mixture_all_sources_are_one_stream(tmp_path: Path) -> None:
     rows = np.concatenate([made.batch(k).tokens for k in range(windows // 4 + 1)])[:windows]
     assert len({tuple(row) for row in rows.tolist()}) == windows
     assert set((rows // 100_000).ravel().tolist()) == {0, 1, 2}
-    use = source_use(folder, made, RunLength(16, 4, 48))
+    use = source_use(folder, made, RunLength(16, 4, 192))
     assert [round(entry.share, 3) for entry in use.values()] == [0.779, 0.11, 0.111]
     assert {entry.epochs for entry in use.values()} == {48 * 4 / windows}
 
@@ -152,7 +152,7 @@ def test_a_mixture_reads_each_source_as_often_as_it_says(tmp_path: Path) -> None
     books = [row for row, source in zip(rows.tolist(), sources, strict=True) if source == 1]
     for epoch in range(3):
         assert len({tuple(row) for row in books[9 * epoch : 9 * epoch + 9]}) == 9
-    use = source_use(folder, made, RunLength(16, 4, 10))
+    use = source_use(folder, made, RunLength(16, 4, 40))
     assert use["books"].epochs == 3
     assert use["web"].epochs == 13 / 74
     assert use["notes"].share == use["notes"].epochs == 0
@@ -198,7 +198,7 @@ def test_a_packed_mixture_is_packed_once(tmp_path: Path) -> None:
     packing = folder / "packing"
     assert is_packed(packing, folder, config, RunLength(16, 4, 99))
     assert not is_packed(packing, folder, config, RunLength(15, 4, 10))
-    assert not is_packed(packing, folder, DataConfig(packing="best_fit"), RunLength(16, 4, 10))
+    assert not is_packed(packing, folder, DataConfig(packing="best_fit"), RunLength(16, 4, 40))
     names = sorted(path.name for path in (folder / "packing").rglob("*.npy"))
     assert names == ["00000.pieces.npy", "00000.sequences.npy"]
     times = [path.stat().st_mtime_ns for path in (folder / "packing").rglob("*.npy")]

@@ -5,6 +5,7 @@ the `tokenizers` library otherwise. Special tokens are neither added to a text n
 """
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from tsumugu.tokenizer.export import FAST, SPIECE, load_sentencepiece
 
 SPECIAL_TOKENS_MAP = "special_tokens_map.json"
 Ids = NDArray[np.int32]
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,16 @@ class Encoder:
         """The text that each id stands for, in which `▁` may be a space. Bytes that are not whole
         characters are written as `<0xE3>`, one after another."""
         return [self._piece(int(index)) for index in ids]
+
+    def byte_lengths(self) -> NDArray[np.int64]:
+        """UTF-8 bytes of text that each id stands for; special tokens stand for none: `int64 [vocab_size]`."""
+        special = {self.bos_id, self.eos_id, self.pad_id, self.unk_id}
+        pieces = self.pieces(range(self.vocab_size))
+        lengths = [
+            0 if index in special else len(_BYTE.sub("x", piece).replace("▁", " ").encode())
+            for index, piece in enumerate(pieces)
+        ]
+        return np.array(lengths, dtype=np.int64)
 
 
 def load_encoder(folder: Path) -> Encoder:

@@ -5,8 +5,7 @@ size, k). Sample n = k * batch_size + row; `mixture.py` says which source it com
 number there; that number is an epoch and a position; a permutation keyed by seed, source and epoch
 takes the position to one of the source's sequences; and `sequences.py` finds the tokens in mapped
 files. So the state of the loader is one integer, going on after a stop costs nothing, and devices,
-workers and layouts change nothing about the order: rank r of R with `batch_size / R` rows reads
-batch k * R + r.
+workers and layouts change nothing about the order: every process reads its share of the samples.
 """
 
 from collections.abc import Callable, Sequence
@@ -69,11 +68,16 @@ class Loader:
     document_boundaries: bool = False
 
     def batch(self, index: int) -> Batch:
-        """Batch number `index`, from 0: the one of training step `index + 1`."""
-        rows = self.rows(index)
+        """Batch number `index`, from 0: the one of training step `index + 1` if all are equally large."""
+        first = index * self.batch_size
+        return self.read([range(first, first + self.batch_size)])
+
+    def read(self, samples: Sequence[range]) -> Batch:
+        """The batch of these samples, in their order."""
+        rows = [row for numbers in samples for row in self._rows(numbers.start, len(numbers))]
         width = self.sequence_length + 1
-        tokens = np.empty((self.batch_size, width), dtype=np.int64)
-        filled = np.empty(self.batch_size, dtype=np.int64)
+        tokens = np.empty((len(rows), width), dtype=np.int64)
+        filled = np.empty(len(rows), dtype=np.int64)
         for place, row in enumerate(rows):
             end = 0
             for start, span in each_span(row.spans):
@@ -88,8 +92,10 @@ class Loader:
 
     def rows(self, index: int) -> list[Row]:
         """Where the rows of batch number `index` come from."""
-        first = index * self.batch_size
-        last = first + self.batch_size
+        return self._rows(index * self.batch_size, self.batch_size)
+
+    def _rows(self, first: int, count: int) -> list[Row]:
+        last = first + count
         blocks = [self._block(number) for number in range(first // _BLOCK, (last - 1) // _BLOCK + 1)]
         skipped = first // _BLOCK * _BLOCK
         places = np.concatenate(blocks)[first - skipped : last - skipped]
@@ -135,12 +141,12 @@ class Loader:
         seen = ~begins[:, 1:]
         begins[:, 0] = True
         starts = np.flatnonzero(begins[:, :length])
-        cu_seqlens = np.append(starts, self.batch_size * length).astype(np.int32)
+        cu_seqlens = np.append(starts, len(rows) * length).astype(np.int32)
         lengths = np.diff(cu_seqlens)
-        positions = np.arange(self.batch_size * length) - np.repeat(starts, lengths)
+        positions = np.arange(len(rows) * length) - np.repeat(starts, lengths)
         return Batch(
             tokens,
             seen if mask is None else mask & seen,
             cu_seqlens,
-            positions.reshape(self.batch_size, length),
+            positions.reshape(len(rows), length),
         )

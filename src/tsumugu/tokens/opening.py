@@ -17,6 +17,7 @@ from tsumugu.tokens.sequences import BestFit, Concatenated, Sequences
 from tsumugu.tokens.shards import INDEX, Index, Shard, TokenStream, file_xxh3, open_tokens, read_index
 from tsumugu.tokens.split import TRAIN
 from tsumugu.training.config import PretrainConfig
+from tsumugu.training.schedule import samples_before
 
 _FACTS = "packing.json"
 
@@ -31,17 +32,14 @@ class RunLength:
 
     sequence_length: int
     batch_size: int
-    steps: int
-
-    @property
-    def samples(self) -> int:
-        """Sequences in the whole run."""
-        return self.steps * self.batch_size
+    samples: int
+    """Sequences in the whole run."""
 
 
 def run_length(pretrain: PretrainConfig) -> RunLength:
     """The same from a recipe."""
-    return RunLength(pretrain.sequence_length, pretrain.global_batch_size, pretrain.steps)
+    samples = samples_before(pretrain.steps + 1, pretrain)
+    return RunLength(pretrain.sequence_length, pretrain.global_batch_size, samples)
 
 
 @dataclass(frozen=True)

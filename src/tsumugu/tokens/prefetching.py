@@ -4,9 +4,7 @@ import queue
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
-
-from tsumugu.tokens.loader import Batch
+from typing import Protocol, TypeVar
 
 _AHEAD = 2
 """Batches that wait at most: one is being made while another is read."""
@@ -14,25 +12,28 @@ _PATIENCE = 0.1
 """Seconds after which a thread with a full queue looks whether it is still wanted."""
 
 
-class BatchSource(Protocol):
-    """A `Loader`."""
+B_co = TypeVar("B_co", covariant=True)
 
-    def batch(self, index: int) -> Batch:
+
+class BatchSource(Protocol[B_co]):
+    """A `Loader`, or what makes more of one."""
+
+    def batch(self, index: int) -> B_co:
         """Batch number `index`."""
         ...
 
 
 @contextmanager
-def prefetched(loader: BatchSource, first: int, last: int) -> Iterator[Iterator[Batch]]:
+def prefetched(loader: BatchSource[B_co], first: int, last: int) -> Iterator[Iterator[B_co]]:
     """Batches `first` to `last` (not included), in order, made in a background thread.
 
     The thread ends with the block, however the block ends. What goes wrong in it is raised where
     the batch that it concerns would have come.
     """
-    ready: queue.Queue[Batch | BaseException] = queue.Queue(_AHEAD)
+    ready: queue.Queue[B_co | BaseException] = queue.Queue(_AHEAD)
     unwanted = threading.Event()
 
-    def put(item: Batch | BaseException) -> None:
+    def put(item: B_co | BaseException) -> None:
         while not unwanted.is_set():
             try:
                 ready.put(item, timeout=_PATIENCE)
@@ -49,7 +50,7 @@ def prefetched(loader: BatchSource, first: int, last: int) -> Iterator[Iterator[
         except BaseException as error:  # noqa: BLE001 - it is raised again in the thread that reads
             put(error)
 
-    def batches() -> Iterator[Batch]:
+    def batches() -> Iterator[B_co]:
         for _ in range(first, last):
             item = ready.get()
             if isinstance(item, BaseException):

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from tsumugu.section import Section
+from tsumugu.training.layout import LayoutConfig
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -154,6 +155,11 @@ class PretrainConfig(Section):
     compile: bool = False
     """Compile every layer with `torch.compile`."""
     activation_checkpointing: ActivationCheckpointingConfig = ActivationCheckpointingConfig()
+    layout: LayoutConfig = LayoutConfig(auto=True)
+    """How the processes that torchrun starts share the work."""
+    deterministic: bool = True
+    """Only kernels that compute the same bits every time, so that a run that goes on after a stop is the run
+    that was never stopped. On a GPU they are slower."""
     profile: ProfileConfig | None = None
     tracking: tuple[Tracker, ...] = ("tensorboard",)
     validation_every: Count = 100
@@ -197,6 +203,11 @@ class PretrainConfig(Section):
         if len(set(self.tracking)) < len(self.tracking):
             raise ValueError(f"tracking names one twice: {', '.join(self.tracking)}")
         return self
+
+    def result_settings(self) -> dict[str, object]:
+        """What the trained model depends on, up to rounding: not who computes it, nor who watches."""
+        others = {"layout", "micro_batch_size", "compile", "activation_checkpointing", "deterministic"}
+        return self.model_dump(mode="json", exclude=others | {"profile", "tracking", "keep_checkpoints"})
 
     def _check_batch_size_warmup(self) -> None:
         warmup = self.batch_size_warmup

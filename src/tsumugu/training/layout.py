@@ -9,9 +9,9 @@ group exists.
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tsumugu.errors import TsumuguError
 from tsumugu.model.config import ModelConfig
@@ -32,8 +32,10 @@ _STATE_SHARE = 0.5
 
 
 class LayoutConfig(Section):
-    """Degrees of parallelism; their product is the number of processes."""
+    """Degrees of parallelism; their product is the number of processes. Or the word `auto`."""
 
+    auto: bool = False
+    """Choose by the number of processes, the batch, and the devices' memory. `layout: auto` says the same."""
     data_replicate: Annotated[int, Field(ge=1)] = 1
     """Groups of processes that hold the same weights and work on different sequences."""
     data_shard: Annotated[int, Field(ge=1)] | None = None
@@ -46,6 +48,18 @@ class LayoutConfig(Section):
     pipeline: Annotated[int, Field(ge=1)] = 1
     """Processes that share the layers."""
     pipeline_schedule: Schedule = "1f1b"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, data: Any) -> Any:
+        return {"auto": True} if data == "auto" else data
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "LayoutConfig":
+        degrees = (self.data_replicate, self.context, self.tensor, self.pipeline)
+        if self.auto and (self.data_shard is not None or degrees != (1, 1, 1, 1)):
+            raise ValueError("layout: auto chooses all degrees; leave out either auto or the degrees")
+        return self
 
 
 @dataclass(frozen=True)
@@ -101,7 +115,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Training:
-    """What a layout must fit to."""
+    """What a layout must fit."""
 
     model: ModelConfig
     vocab_size: int
@@ -111,6 +125,7 @@ class Training:
     micro_batch_size: int | None
     checkpointing: str = "none"
     compile: bool = False
+    float8: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,7 +144,7 @@ def resolve_layout(config: LayoutConfig | Literal["auto"], training: Training, m
     Raises:
         TsumuguError: it cannot work; the message says what to change.
     """
-    if config == "auto":
+    if config.auto:
         layout = _pick(training, machines)
     else:
         others = config.data_replicate * config.context * config.tensor * config.pipeline
@@ -144,9 +159,9 @@ def resolve_layout(config: LayoutConfig | Literal["auto"], training: Training, m
         )
     faults = _faults(layout, training, machines)
     if faults:
-        source = "pretrain.layout"
         lines = "\n".join(f"  - {fault}" for fault in faults)
-        raise TsumuguError(f"{source}: {layout} cannot work on {machines.processes} processes:\n{lines}")
+        count = "one process" if machines.processes == 1 else f"{machines.processes} processes"
+        raise TsumuguError(f"pretrain.layout: {layout} cannot work on {count}:\n{lines}")
     return layout
 
 
@@ -205,6 +220,8 @@ def _faults(layout: Layout, training: Training, machines: Machines) -> list[str]
             f"(torchrun --nproc-per-node), or change the layout"
         )
     faults += _tensor_faults(layout.tensor, training, context=layout.context)
+    if training.float8 and layout.tensor > 1:
+        faults.append("precision = float8 works with tensor = 1 only; choose bfloat16, or another degree")
     if layout.context > 1 and training.sequence_length % (2 * layout.context):
         faults.append(
             f"context = {layout.context} cuts a sequence into {2 * layout.context} equal pieces, but "

@@ -15,10 +15,10 @@ class MetricsLog:
     """An append-only file of JSON rows."""
 
     def __init__(self, path: Path, *, last_step: int) -> None:
-        rows = [row for row in read_metrics(path) if row["step"] <= last_step]
+        self._path = path
+        rows = self._rewrite(last_step)
         self.seconds = float(rows[-1]["seconds"]) if rows else 0.0
         """Training time before this process, from the last row that stays."""
-        write_text(path, "".join(_line(row) for row in rows))
         self._stream = path.open("a", encoding="utf-8")
 
     def append(self, row: dict[str, Any]) -> None:
@@ -26,9 +26,20 @@ class MetricsLog:
         self._stream.write(_line(row))
         self._stream.flush()
 
+    def cut_back(self, last_step: int) -> None:
+        """Take out the rows after `last_step`: training goes on from there."""
+        self._stream.close()
+        self._rewrite(last_step)
+        self._stream = self._path.open("a", encoding="utf-8")
+
     def close(self) -> None:
         """Close the file."""
         self._stream.close()
+
+    def _rewrite(self, last_step: int) -> list[dict[str, Any]]:
+        rows = [row for row in read_metrics(self._path) if row["step"] <= last_step]
+        write_text(self._path, "".join(_line(row) for row in rows))
+        return rows
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

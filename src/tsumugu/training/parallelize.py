@@ -16,7 +16,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 from tsumugu.model.attention import Documents
 from tsumugu.model.config import ModelConfig
-from tsumugu.model.decoder import Decoder
+from tsumugu.model.decoder import Decoder, count_parameters
 from tsumugu.model.initialization import initialize
 from tsumugu.training.context_parallel import apply_context_parallel
 from tsumugu.training.layout import Layout
@@ -43,6 +43,7 @@ class ParallelModel:
 
     layout: Layout
     device: torch.device
+    seed: int
     parts: list[Decoder]
     mesh: DeviceMesh | None = None
     """None: this is the only process."""
@@ -55,8 +56,28 @@ class ParallelModel:
         for part in self.parts:
             yield from part.named_parameters()
 
+    @property
+    def data_rank(self) -> int:
+        """Which part of every batch this process reads, of `layout.data`."""
+        if self.mesh is None:
+            return 0
+        replica = self.mesh.get_local_rank("data_replicate")
+        return replica * self.layout.data_shard + self.mesh.get_local_rank("data_shard")
+
+    def initialize(self) -> None:
+        """Give all parameters their first values, the same in every layout."""
+        for part in self.parts:
+            initialize(part, self.seed)
+
+    def parameter_count(self) -> int:
+        """Numbers in the whole model, shared ones once."""
+        with torch.device("meta"):
+            whole = Decoder(self.parts[0].config, self.parts[0].vocab_size)
+        return count_parameters(whole)
+
     def is_copy(self, name: str) -> bool:
         """Whether parameter `name` is the last stage's copy of the first stage's embedding."""
+        # Where both are in one part they are one parameter, whose name is the embedding's.
         return name == "head.weight" and self.parts[0].config.tie_word_embeddings
 
     def train(self) -> None:
@@ -159,14 +180,15 @@ def build_model(
         if mesh is not None:
             _shard(part, layout, mesh, dtype=settings.dtype)
         _to_device(part, device)
-        initialize(part, settings.seed)
         parts.append(part)
     pipeline = None
     if layout.pipeline > 1:
         assert mesh is not None
         pipeline = Pipeline(parts, stages, layout, mesh, device, micro_batch, settings.dtype)
     autocast = settings.dtype if mesh is None and settings.dtype != torch.float32 else None
-    return ParallelModel(layout, device, parts, mesh, autocast, pipeline)
+    model = ParallelModel(layout, device, settings.seed, parts, mesh, autocast, pipeline)
+    model.initialize()
+    return model
 
 
 def _shard(part: Decoder, layout: Layout, mesh: DeviceMesh, *, dtype: torch.dtype) -> None:

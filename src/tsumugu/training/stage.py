@@ -1,73 +1,80 @@
 """Token shards to a trained model."""
 
+import os
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from tsumugu.model.decoder import Decoder, count_parameters
-from tsumugu.model.initialization import initialize
-from tsumugu.pipeline import Counts, StageContext, say_on_stderr
+from tsumugu.engine import Resources
+from tsumugu.model.decoder import Decoder
+from tsumugu.pipeline import Counts, StageContext, run_stages, say_on_stderr, stage_context
 from tsumugu.recipe import Recipe
 from tsumugu.tokenizer.encoder import load_encoder
+from tsumugu.tokens.loader import Loader
 from tsumugu.tokens.opening import PACKING, SourceUse, open_loader, run_length, source_use
 from tsumugu.tokens.shards import open_tokens
 from tsumugu.tokens.split import VALIDATION
+from tsumugu.training.blocks import prepare_blocks
 from tsumugu.training.checkpoint import latest_checkpoint, load_weights
-from tsumugu.training.device import pick_device
+from tsumugu.training.device import product_dtype
+from tsumugu.training.layout import Layout, Training, micro_batch_size, resolve_layout
 from tsumugu.training.metrics import read_metrics
-from tsumugu.training.trainer import Data, train
+from tsumugu.training.parallelize import ParallelModel, Settings, build_model
+from tsumugu.training.processes import (
+    Process,
+    broadcast_object,
+    build_mesh,
+    machines,
+    process_group,
+    this_process,
+)
+from tsumugu.training.schedule import batch_size
+from tsumugu.training.throughput import flops_per_token, peak_flops
+from tsumugu.training.tracking import Trackers, open_trackers
+from tsumugu.training.trainer import Job, train
+from tsumugu.training.validation import held_out
+
+_TRAIN, _DONE = "train", "done"
 
 
 def run(context: StageContext) -> Counts:
-    """Train; leave `checkpoints/` and `metrics.jsonl`; return the facts of the training."""
-    recipe = context.recipe
-    # The same inputs must give the same bits, run after run.
-    torch.use_deterministic_algorithms(True)
-    # Nothing here reads memory before it is written; filling it costs 3 % of a step.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    device = pick_device()
-    vocab_size = load_encoder(context.inputs["tokenizer"]).vocab_size
-    model = Decoder(recipe.model, vocab_size, dropout=recipe.pretrain.dropout)
-    initialize(model, recipe.seed)
-    model.to(device)
-    tokens = context.inputs["tokens"]
-    run = run_length(recipe.pretrain)
-    loader = open_loader(
-        tokens,
-        recipe.data,
-        run,
-        seed=recipe.seed,
-        packing=context.folder / PACKING,
-        resources=context.resources,
-    )
-    uses = source_use(tokens, loader, run)
-    for name, use in uses.items():
-        say_on_stderr(f"pretrain: {_describe(name, use)}")
-    data = Data(train=loader, validation=open_tokens(tokens, VALIDATION))
-    train(model, data, recipe.pretrain, folder=context.folder, seed=recipe.seed)
-
-    rows = read_metrics(context.folder / "metrics.jsonl")
-    validation = [row["validation_loss"] for row in rows if "validation_loss" in row]
-    return {
-        "parameters": count_parameters(model),
-        "steps": recipe.pretrain.steps,
-        "tokens": max(row["tokens"] for row in rows),
-        "epochs": max(row["tokens"] for row in rows) / sum(use.tokens for use in uses.values()),
-        "sources": {name: asdict(use) for name, use in uses.items()},
-        "upsampled": [name for name, use in uses.items() if use.epochs > 1],
-        "validation_loss": validation[-1],
-        "seconds": rows[-1]["seconds"],
-        "device": str(device),
-        "threads": torch.get_num_threads(),
-    }
+    """Train; leave `checkpoints/`, `metrics.jsonl` and `events.jsonl`; return the facts of the training."""
+    broadcast_object(_TRAIN)
+    return _train(context, this_process())
 
 
-def _describe(name: str, use: SourceUse) -> str:
-    if not use.share:
-        return f"source {name}: {use.tokens:,} tokens, not read"
-    epochs = f"{use.epochs:.3g} epochs{', upsampled' if use.epochs > 1 else ''}"
-    return f"source {name}: {use.tokens:,} tokens, {use.share:.2%} of the training, {epochs}"
+def pretrain_together(recipe: Recipe, run_folder: Path, *, resources: Resources) -> None:
+    """The pretrain stage on all the processes that torchrun started; the first one runs it, all train.
+
+    Raises:
+        TsumuguError: an earlier stage is not done, or the layout cannot work.
+    """
+    process = this_process()
+    tokenizer = run_folder / "tokenizer"
+    if tokenizer.exists():
+        try:
+            _layout(recipe, load_encoder(tokenizer).vocab_size, process)
+        except Exception:
+            if process.is_first:
+                raise
+            # All processes find the same; one tells.
+            raise SystemExit(1) from None
+    with process_group(process):
+        if process.is_first:
+            run_stages(
+                recipe,
+                run_folder,
+                last="pretrain",
+                resources=resources,
+                say=say_on_stderr,
+                only_last=True,
+            )
+            broadcast_object(_DONE)
+            return
+        while broadcast_object(None) == _TRAIN:
+            _train(stage_context(recipe, run_folder, "pretrain", resources), process)
 
 
 def load_trained(recipe: Recipe, pretrain_folder: Path, *, vocab_size: int) -> Decoder:
@@ -77,3 +84,147 @@ def load_trained(recipe: Recipe, pretrain_folder: Path, *, vocab_size: int) -> D
     assert checkpoint is not None, "a finished pretrain stage has a checkpoint"
     load_weights(checkpoint, model)
     return model.eval()
+
+
+def _train(context: StageContext, process: Process) -> Counts:
+    recipe, config = context.recipe, context.recipe.pretrain
+    _choose_kernels(config.deterministic)
+    encoder = load_encoder(context.inputs["tokenizer"])
+    layout, training = _layout(recipe, encoder.vocab_size, process)
+    micro = micro_batch_size(layout, training, min(training.batch_sizes))
+    model = _build(recipe, encoder.vocab_size, layout, micro, process)
+
+    tokens = context.inputs["tokens"]
+    length = run_length(config)
+    if process.is_first:
+        # It may have to pack documents first; the others find the packing done.
+        loader = _open_loader(context)
+        broadcast_object(None)
+    else:
+        broadcast_object(None)
+        loader = _open_loader(context)
+    uses = source_use(tokens, loader, length)
+    side_folder = context.folder.parent / "pretrain-logs"
+    trackers = Trackers([])
+    if process.is_first:
+        for name, use in uses.items():
+            say_on_stderr(f"pretrain: {_describe(name, use)}")
+        say_on_stderr(f"pretrain: {layout}, {micro} sequences in a forward pass, on {process.device.type}")
+        latest = latest_checkpoint(context.folder / "checkpoints")
+        done = int(latest.name.rpartition("-")[2]) if latest else 0
+        trackers = open_trackers(config.tracking, side_folder, recipe.name, done)
+    job = Job(
+        model=model,
+        config=config,
+        loader=loader,
+        validation=held_out(
+            open_tokens(tokens, VALIDATION),
+            sequence_length=config.sequence_length,
+            sequences=config.validation_sequences,
+            micro_batch_size=micro,
+            part=(model.data_rank, layout.data),
+            byte_lengths=encoder.byte_lengths(),
+        ),
+        process=process,
+        seed=recipe.seed,
+        folder=context.folder,
+        side_folder=side_folder,
+        micro_batch_size=micro,
+        flops_per_token=flops_per_token(recipe.model, encoder.vocab_size, config.sequence_length),
+        peak_flops=_peak(process),
+        trackers=trackers,
+    )
+    progress = train(job)
+
+    if not process.is_first:
+        return {}
+    rows = read_metrics(context.folder / "metrics.jsonl")
+    validation = [row for row in rows if "validation_loss" in row][-1]
+    return {
+        "parameters": model.parameter_count(),
+        "steps": config.steps,
+        "skipped_steps": config.steps - progress.updates,
+        "tokens": progress.tokens,
+        "epochs": progress.tokens / sum(use.tokens for use in uses.values()),
+        "sources": {name: asdict(use) for name, use in uses.items()},
+        "upsampled": [name for name, use in uses.items() if use.epochs > 1],
+        "validation_loss": validation["validation_loss"],
+        "validation_bits_per_byte": validation.get("validation_bits_per_byte"),
+        "seconds": rows[-1]["seconds"],
+        "device": str(process.device.type),
+        "layout": str(layout),
+        "processes": process.world_size,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _layout(recipe: Recipe, vocab_size: int, process: Process) -> tuple[Layout, Training]:
+    config = recipe.pretrain
+    sizes = {config.global_batch_size}
+    if config.batch_size_warmup:
+        sizes |= {batch_size(step, config) for step in range(1, config.batch_size_warmup.steps + 1)}
+    training = Training(
+        model=recipe.model,
+        vocab_size=vocab_size,
+        sequence_length=config.sequence_length,
+        batch_sizes=tuple(sorted(sizes)),
+        micro_batch_size=config.micro_batch_size,
+        checkpointing=config.activation_checkpointing.mode,
+        compile=config.compile,
+        float8=config.precision == "float8",
+    )
+    return resolve_layout(config.layout, training, machines(process)), training
+
+
+def _build(
+    recipe: Recipe, vocab_size: int, layout: Layout, micro: int, process: Process
+) -> ParallelModel:
+    config = recipe.pretrain
+    return build_model(
+        recipe.model,
+        vocab_size,
+        layout=layout,
+        mesh=build_mesh(layout, process.device) if process.world_size > 1 else None,
+        device=process.device,
+        settings=Settings(
+            seed=recipe.seed,
+            dropout=config.dropout,
+            z_loss=config.z_loss,
+            dtype=product_dtype(config.precision, process.device),
+            prepare_blocks=partial(prepare_blocks, config=config),
+        ),
+        micro_batch=(micro, config.sequence_length // layout.context),
+    )
+
+
+def _open_loader(context: StageContext) -> Loader:
+    return open_loader(
+        context.inputs["tokens"],
+        context.recipe.data,
+        run_length(context.recipe.pretrain),
+        seed=context.recipe.seed,
+        packing=context.folder / PACKING,
+        resources=context.resources,
+    )
+
+
+def _choose_kernels(deterministic: bool) -> None:
+    if deterministic:
+        # cuBLAS asks for it, before its first use.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
+    # Nothing here reads memory before it is written; filling it costs 3 % of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def _peak(process: Process) -> float | None:
+    if process.device.type != "cuda":
+        return None
+    return peak_flops(torch.cuda.get_device_name(process.device))
+
+
+def _describe(name: str, use: SourceUse) -> str:
+    if not use.share:
+        return f"source {name}: {use.tokens:,} tokens, not read"
+    epochs = f"{use.epochs:.3g} epochs{', upsampled' if use.epochs > 1 else ''}"
+    return f"source {name}: {use.tokens:,} tokens, {use.share:.2%} of the training, {epochs}"

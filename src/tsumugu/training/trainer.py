@@ -1,168 +1,345 @@
 """The training loop.
 
-Everything random in step n is a function of (seed, n), and the state of a run is its weights, its
-optimizer and n. So a run that was stopped and goes on computes the same numbers, to the bit, as
-one that was not (on the same device with the same number of threads).
+Everything random in step n is a function of (seed, n, process), and the state of a run is its weights,
+its optimizer and a few counters. So a run that was stopped and goes on computes the same numbers, to
+the bit, as one that was not (on the same layout of the same devices).
 """
 
-import math
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
-import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from tsumugu.errors import TsumuguError
-from tsumugu.model.decoder import Decoder
-from tsumugu.model.loss import IGNORED
 from tsumugu.tokens.loader import Batch, Loader
 from tsumugu.tokens.prefetching import prefetched
-from tsumugu.tokens.shards import TokenStream
-from tsumugu.training.checkpoint import (
-    latest_checkpoint,
-    load_checkpoint,
-    remove_old_checkpoints,
-    save_checkpoint,
-)
+from tsumugu.training.checkpoint import Checkpoints, Progress
 from tsumugu.training.config import PretrainConfig
-from tsumugu.training.device import autocast
+from tsumugu.training.events import EventLog
 from tsumugu.training.metrics import MetricsLog
-from tsumugu.training.optimizer import build_optimizer
-from tsumugu.training.schedule import learning_rate
+from tsumugu.training.optimizer import build_optimizer, set_learning_rate
+from tsumugu.training.parallelize import ParallelModel
+from tsumugu.training.processes import Process
+from tsumugu.training.profiling import profiled
+from tsumugu.training.schedule import batch_size, learning_rate
+from tsumugu.training.stability import SpikeGuard, Verdict
+from tsumugu.training.step import StepResult, compute_gradients, micro_batches
+from tsumugu.training.throughput import memory_in_use
+from tsumugu.training.tracking import Trackers
+from tsumugu.training.validation import Validation, validation_loss
+
+
+class Stopped(TsumuguError):
+    """The run was asked to stop, and has saved what it had."""
 
 
 @dataclass(frozen=True)
-class Data:
-    """The two splits."""
+class Job:
+    """A training run as this process sees it."""
 
-    train: Loader
-    validation: TokenStream
+    model: ParallelModel
+    config: PretrainConfig
+    loader: Loader
+    validation: Validation
+    process: Process
+    seed: int
+    folder: Path
+    """For checkpoints, `metrics.jsonl` and `events.jsonl`."""
+    side_folder: Path
+    """For traces and the like, which are not part of the result."""
+    micro_batch_size: int
+    flops_per_token: int
+    peak_flops: float | None
+    """Of one device; None if unknown."""
+    trackers: Trackers
 
 
-def train(model: Decoder, data: Data, config: PretrainConfig, *, folder: Path, seed: int) -> None:
-    """Train `model` in place, from the newest checkpoint in `folder` on, to the last step.
+@dataclass(frozen=True)
+class _Planned:
+    """A batch, and which samples are in the whole of it."""
+
+    samples: list[range]
+    batch: Batch
+
+
+def train(job: Job) -> Progress:
+    """Train from the newest checkpoint on to the last step.
+
+    Args:
+        job: everything.
 
     Raises:
-        TsumuguError: the loss is no longer a number.
+        Stopped: on SIGTERM, when the checkpoint is written.
+        TsumuguError: training diverges, or weights cannot be saved.
     """
-    optimizer = build_optimizer(model, config.optimizer)
-    checkpoints = folder / "checkpoints"
-    start = 0
-    remove_old_checkpoints(checkpoints, keep=config.keep_checkpoints)
-    if found := latest_checkpoint(checkpoints):
-        start = load_checkpoint(found, model, optimizer)
-    log = MetricsLog(folder / "metrics.jsonl", last_step=start)
-    tokens_per_step = config.global_batch_size * config.sequence_length
-    clock = _clock(log.seconds)
+    config, model = job.config, job.model
+    optimizer = build_optimizer(model.named_parameters(), config.optimizer, model=model.parts[0].config)
+    checkpoints = Checkpoints(job.folder / "checkpoints", keep=config.keep_checkpoints)
+    progress = checkpoints.restore(model, optimizer) or Progress()
+    guard = SpikeGuard(config.stability)
+    if progress.guard:
+        guard.restore(progress.guard)
+    with _Reporter(job, progress) as reporter, _asked_to_stop() as asked, profiled(job) as trace:
+        while progress.step < config.steps:
+            verdict = _train_on(job, optimizer, checkpoints, progress, guard, reporter, asked, trace)
+            if verdict is None:
+                break
+            if verdict.action == "stop":
+                _give_up(job, progress, guard, verdict)
+            checkpoints.wait()
+            failed_at = progress.step + 1
+            progress = _rewind(job, optimizer, checkpoints, guard)
+            reporter.rewound(failed_at, progress, verdict)
+        checkpoints.wait()
+    return progress
 
-    bar = tqdm(total=config.steps, initial=start, desc="pretrain", unit="step", dynamic_ncols=True)
-    with prefetched(data.train, start, config.steps) as batches:
-        for step in range(start + 1, config.steps + 1):
-            began = time.perf_counter()
+
+def _train_on(
+    job: Job,
+    optimizer: torch.optim.Optimizer,
+    checkpoints: Checkpoints,
+    progress: Progress,
+    guard: SpikeGuard,
+    reporter: "_Reporter",
+    asked: "_Asked",
+    trace: Any,
+) -> Verdict | None:
+    """Steps until the last one (None), or until one cannot be answered by leaving it out."""
+    config, model = job.config, job.model
+    planned = _Planner(job, guard, progress)
+    with prefetched(planned, progress.step, config.steps) as batches:
+        began = time.perf_counter()
+        for read in batches:
+            step = progress.step + 1
+            torch.manual_seed(_step_seed(job, step))
+            result = _gradients(job, read.batch, stop=asked.to_stop)
+            verdict = guard.judge(result.loss, result.grad_norm, step=step, samples=read.samples)
+            if verdict.action in ("rewind", "stop"):
+                optimizer.zero_grad(set_to_none=True)
+                return verdict
             rate = learning_rate(step, config)
-            batch = next(batches)
-            loss, grad_norm = _update(model, optimizer, batch, config, step=step, rate=rate, seed=seed)
-            if not math.isfinite(loss) or not math.isfinite(grad_norm):
-                raise TsumuguError(
-                    f"pretrain: at step {step} the loss is {loss} and the gradient norm {grad_norm}. "
-                    f"Training has diverged; lower pretrain.optimizer.learning_rate or lengthen "
-                    f"schedule.warmup_steps. The last good checkpoint is {latest_checkpoint(checkpoints)}. "
-                    f"What the step read: tsumugu tokens show {folder.parent} --batch {step}"
-                )
-            speed = tokens_per_step / (time.perf_counter() - began)
-            log.append(
-                {
-                    "step": step,
-                    "tokens": step * tokens_per_step,
-                    "loss": loss,
-                    "grad_norm": grad_norm,
-                    "learning_rate": rate,
-                    "tokens_per_second": round(speed, 1),
-                    "seconds": round(clock(), 3),
-                }
-            )
-            bar.set_postfix(loss=f"{loss:.3f}", tok_s=f"{speed:,.0f}", refresh=False)
-            bar.update()
+            if verdict.action == "apply":
+                set_learning_rate(optimizer, rate)
+                optimizer.step()
+                progress.updates += 1
+                progress.tokens += result.targets
+            optimizer.zero_grad(set_to_none=True)
+            progress.step = step
+            progress.samples = read.samples[-1].stop
+            progress.guard = guard.state()
+            reporter.stepped(progress, result, verdict, read.samples, rate=rate, began=began)
+            trace.step()
+            checkpoints.check()
             last = step == config.steps
             if last or step % config.validation_every == 0:
-                validation = validation_loss(model, data.validation, config)
-                row = {"step": step, "tokens": step * tokens_per_step, "validation_loss": validation}
-                log.append({**row, "seconds": round(clock(), 3)})
-                bar.write(f"pretrain: step {step}, loss {loss:.4f}, validation loss {validation:.4f}")
-            if last or step % config.checkpoint_every == 0:
-                save_checkpoint(checkpoints, model, optimizer, step=step, keep=config.keep_checkpoints)
-    bar.close()
-    log.close()
+                reporter.validated(progress, validation_loss(model, job.validation))
+            if last or result.signals or step % config.checkpoint_every == 0:
+                checkpoints.save(model, optimizer, progress)
+            if result.signals and not last:
+                checkpoints.wait()
+                reporter.stopped(progress)
+                raise Stopped(
+                    f"pretrain: asked to stop at step {step}; the checkpoint is written, and the same "
+                    f"command goes on from it"
+                )
+            began = time.perf_counter()
+    return None
 
 
-def _update(
-    model: Decoder,
+def _gradients(job: Job, batch: Batch, *, stop: bool) -> StepResult:
+    job.model.train()
+    parts = micro_batches(batch, job.micro_batch_size, job.model)
+    return compute_gradients(
+        job.model, parts, max_grad_norm=job.config.optimizer.max_grad_norm, stop=stop
+    )
+
+
+def _rewind(
+    job: Job,
     optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    config: PretrainConfig,
-    *,
-    step: int,
-    rate: float,
-    seed: int,
-) -> tuple[float, float]:
-    """One optimizer step; return the batch's mean loss (nats per counted target) and gradient norm."""
-    device = next(model.parameters()).device
-    model.train()
-    torch.manual_seed(seed * 1_000_003 + step)
-    mask = batch.loss_mask
-    # Of the whole batch: a micro-batch with fewer targets weighs less. One row of padding has none.
-    counted = config.global_batch_size * config.sequence_length if mask is None else max(1, int(mask.sum()))
-    micro = config.micro_batch_size or config.global_batch_size
-    total = torch.zeros((), device=device)
-    for start in range(0, config.global_batch_size, micro):
-        rows = slice(start, start + micro)
-        part_mask = None if mask is None else torch.from_numpy(mask[rows]).to(device)
-        part = torch.from_numpy(batch.tokens[rows]).to(device)
-        loss = summed_loss(model, part, part_mask) / counted
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.detach()
-    grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.max_grad_norm)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return float(total), float(grad_norm)
+    checkpoints: Checkpoints,
+    guard: SpikeGuard,
+) -> Progress:
+    """Weights, optimizer and counters of the last checkpoint, or of the beginning."""
+    optimizer.state.clear()
+    progress = checkpoints.restore(job.model, optimizer)
+    if progress is None:
+        job.model.initialize()
+        progress = Progress()
+    guard.rewind(progress.guard or None)
+    return progress
 
 
-def summed_loss(model: Decoder, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Sum of the cross-entropies in nats of `tokens [B, T + 1]`, each predicted from those before it.
-
-    Targets where `mask` (`bool [B, T]`) is false do not count.
-    """
-    targets = tokens[:, 1:]
-    if mask is not None:
-        targets = targets.masked_fill(~mask, IGNORED)
-    with autocast(tokens.device):
-        loss: Tensor = model(tokens[:, :-1], targets)
-    return loss
+def _give_up(job: Job, progress: Progress, guard: SpikeGuard, verdict: Verdict) -> None:
+    step = progress.step + 1
+    raise TsumuguError(
+        f"pretrain: training has diverged at step {step}: {verdict.reason}. Going back to a checkpoint and "
+        f"leaving out what the failed steps read did not help {guard.rewinds} times. Lower "
+        f"pretrain.optimizer.learning_rate, lengthen schedule.warmup_steps, or raise "
+        f"stability.spike_sigmas if the losses in metrics.jsonl look sound. What the step read: "
+        f"tsumugu tokens show {job.folder.parent} --batch {step}"
+    )
 
 
-@torch.no_grad()
-def validation_loss(model: Decoder, stream: TokenStream, config: PretrainConfig) -> float:
-    """Mean loss on the first `validation_sequences` sequences of the held-out tokens."""
-    device = next(model.parameters()).device
-    model.eval()
-    length = min(config.sequence_length, stream.tokens - 1)
-    count = max(1, min(config.validation_sequences, (stream.tokens - 1) // length))
-    rows = np.stack([stream.read(index * length, length + 1) for index in range(count)])
-    micro = config.micro_batch_size or config.global_batch_size
-    total = 0.0
-    for start in range(0, count, micro):
-        part = torch.from_numpy(rows[start : start + micro]).to(device)
-        total += float(summed_loss(model, part))
-    return total / (count * length)
+def _step_seed(job: Job, step: int) -> int:
+    """For dropout: another one on every process, but for one process what it always was."""
+    return job.seed * 1_000_003 + step + job.process.rank * 7_368_787_027
 
 
-def _clock(before: float) -> Callable[[], float]:
-    """Seconds of training, those of earlier processes included."""
-    began = time.perf_counter()
-    return lambda: before + time.perf_counter() - began
+class _Planner:
+    """Batches in the order of training, each with the samples that it is made of."""
+
+    def __init__(self, job: Job, guard: SpikeGuard, progress: Progress) -> None:
+        self._job = job
+        self._guard = guard
+        self._consumed = progress.samples
+
+    def batch(self, index: int) -> _Planned:
+        """The batch of step `index + 1`; to be called for one step after the other."""
+        size = batch_size(index + 1, self._job.config)
+        samples = self._guard.next_samples(self._consumed, size)
+        self._consumed = samples[-1].stop
+        share = size // self._job.model.layout.data
+        mine = _part(samples, self._job.model.data_rank * share, share)
+        return _Planned(samples, self._job.loader.read(mine))
+
+
+def _part(samples: Sequence[range], first: int, count: int) -> list[range]:
+    """`count` numbers from place `first` of `samples` on."""
+    found = []
+    for numbers in samples:
+        part = numbers[first : first + count]
+        if len(part):
+            found.append(part)
+            count -= len(part)
+        first = max(0, first - len(numbers))
+    return found
+
+
+@dataclass
+class _Asked:
+    to_stop: bool = False
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[_Asked]:
+    """Notice SIGTERM (Slurm, spot machines, Kubernetes) instead of dying of it."""
+    asked = _Asked()
+
+    def notice(number: int, frame: object) -> None:
+        asked.to_stop = True
+
+    before = signal.signal(signal.SIGTERM, notice)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Reporter:
+    """What people see: the bar, `metrics.jsonl`, `events.jsonl`, the trackers. The first process speaks."""
+
+    def __init__(self, job: Job, progress: Progress) -> None:
+        self._job = job
+        self._speaks = job.process.is_first
+        self._log = MetricsLog(job.folder / "metrics.jsonl", last_step=progress.step) if self._speaks else None
+        self._events = EventLog(job.folder / "events.jsonl") if self._speaks else None
+        self._before = self._log.seconds if self._log else 0.0
+        self._began = time.perf_counter()
+        self._bar = tqdm(
+            total=job.config.steps,
+            initial=progress.step,
+            desc="pretrain",
+            unit="step",
+            dynamic_ncols=True,
+            disable=not self._speaks,
+        )
+        if progress.step:
+            self._event("resumed", progress.step)
+
+    def __enter__(self) -> "_Reporter":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+        if self._log is not None:
+            self._log.close()
+        self._job.trackers.close()
+
+    def stepped(
+        self,
+        progress: Progress,
+        result: StepResult,
+        verdict: Verdict,
+        samples: list[range],
+        *,
+        rate: float,
+        began: float,
+    ) -> None:
+        """A step is done, applied or not."""
+        if not self._speaks:
+            return
+        job = self._job
+        speed = sum(map(len, samples)) * job.config.sequence_length / (time.perf_counter() - began)
+        flops = speed * job.flops_per_token / job.process.world_size
+        row: dict[str, Any] = {"step": progress.step, "tokens": progress.tokens, "samples": progress.samples}
+        if verdict.action == "apply":
+            row |= {"loss": result.loss, "grad_norm": result.grad_norm, "learning_rate": rate}
+        else:
+            read = [[numbers.start, numbers.stop] for numbers in samples]
+            self._event("skipped", progress.step, reason=verdict.reason, samples=read)
+        row |= {"tokens_per_second": round(speed, 1), "tflops_per_device": round(flops / 1e12, 3)}
+        if job.peak_flops:
+            row["mfu"] = round(flops / job.peak_flops, 4)
+        row["memory_gb"] = round(memory_in_use(job.model.device) / 1e9, 3)
+        self._write(row)
+        shown = {"loss": f"{result.loss:.3f}", "tok/s": f"{speed:,.0f}", "TFLOP/s": f"{flops / 1e12:.3g}"}
+        if job.peak_flops:
+            shown["MFU"] = f"{flops / job.peak_flops:.1%}"
+        shown["GB"] = f"{row['memory_gb']:.1f}"
+        self._bar.set_postfix(shown, refresh=False)
+        self._bar.update()
+
+    def validated(self, progress: Progress, found: dict[str, float]) -> None:
+        """The validation loss is measured."""
+        if not self._speaks:
+            return
+        self._write({"step": progress.step, "tokens": progress.tokens, **found})
+        text = f"validation loss {found['validation_loss']:.4f}"
+        if "validation_bits_per_byte" in found:
+            text += f", {found['validation_bits_per_byte']:.4f} bits per byte"
+        self._bar.write(f"pretrain: step {progress.step}, {text}")
+
+    def rewound(self, failed_at: int, progress: Progress, verdict: Verdict) -> None:
+        """Training went back."""
+        if not self._speaks or self._log is None:
+            return
+        self._event("rewound", failed_at, to=progress.step, reason=verdict.reason)
+        self._bar.write(
+            f"pretrain: step {failed_at}: {verdict.reason}; going on from step {progress.step} without what "
+            f"the failed steps read"
+        )
+        self._log.cut_back(progress.step)
+        self._bar.reset(self._job.config.steps)
+        self._bar.update(progress.step)
+
+    def stopped(self, progress: Progress) -> None:
+        """The run ends early."""
+        self._event("stopped", progress.step)
+
+    def _event(self, kind: Literal["resumed", "skipped", "rewound", "stopped"], step: int, **more: Any) -> None:
+        if self._events is not None:
+            self._events.append({"event": kind, "step": step, **more})
+
+    def _write(self, row: dict[str, Any]) -> None:
+        assert self._log is not None
+        row["seconds"] = round(self._before + time.perf_counter() - self._began, 3)
+        self._log.append(row)
+        self._job.trackers.log({k: v for k, v in row.items() if k != "step"}, row["step"])
+
