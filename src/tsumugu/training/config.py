@@ -10,7 +10,6 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
 Tracker = Literal["tensorboard", "wandb", "trackio"]
-"""Where the metrics go besides `metrics.jsonl`."""
 
 _DECAY_SHARE = 0.2
 
@@ -156,6 +155,7 @@ class PretrainConfig(Section):
     activation_checkpointing: ActivationCheckpointingConfig = ActivationCheckpointingConfig()
     profile: ProfileConfig | None = None
     tracking: tuple[Tracker, ...] = ("tensorboard",)
+    """Where the metrics go besides `metrics.jsonl`."""
     validation_every: Count = 100
     """Steps between two measurements of the validation loss."""
     validation_sequences: Count = 64
