@@ -47,7 +47,8 @@ def test_the_card_states_license_data_training_and_scores(finished_run: Path) ->
     scores = read_json(finished_run / "evaluate" / "scores.json")
     assert f"| test-pages | CC0-1.0 | {counts['in']} | {counts['kept']} |" in body
     assert f"{scores['perplexity']['models']['model']['bits_per_byte']:.4f}" in body
-    assert "beta2 0.95" in body
+    assert "| optimizer | AdamW, beta1 0.9, beta2 0.95, " in body
+    assert "steps of warm-up, cosine decay to 0.1 of it |" in body
     assert "kotowari" in body
 
 

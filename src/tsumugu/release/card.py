@@ -6,6 +6,9 @@ from typing import Any
 import jinja2
 
 from tsumugu.recipe import Recipe
+from tsumugu.training.config import PretrainConfig
+
+_OPTIMIZERS = {"adamw": "AdamW", "muon": "Muon for the matrices of the layers, AdamW for the rest"}
 
 
 def model_card(recipe: Recipe, counts: Mapping[str, Mapping[str, Any]], scores: Mapping[str, Any]) -> str:
@@ -21,5 +24,23 @@ def model_card(recipe: Recipe, counts: Mapping[str, Mapping[str, Any]], scores: 
     )
     licenses = {entry.source: entry.license for entry in recipe.corpus.inputs}
     return environment.get_template("card.md.j2").render(
-        recipe=recipe, counts=counts, scores=scores, licenses=licenses
+        recipe=recipe,
+        counts=counts,
+        scores=scores,
+        licenses=licenses,
+        optimizer=_OPTIMIZERS[recipe.pretrain.optimizer.name],
+        after_warmup=after_warmup(recipe.pretrain),
     )
+
+
+def after_warmup(pretrain: PretrainConfig) -> str:
+    """What the learning rate does then, in words."""
+    schedule = pretrain.schedule
+    end = f"decay to {schedule.final_share} of it"
+    return {
+        "cosine": f"cosine {end}",
+        "linear": f"linear {end}",
+        "inverse_sqrt": "decay with the inverse square root of the step",
+        "constant": "no decay",
+        "wsd": f"linear {end} in the last {schedule.decay_steps(pretrain.steps)} steps",
+    }[schedule.name]

@@ -11,7 +11,6 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
 Tracker = Literal["tensorboard", "wandb", "trackio"]
-"""Where the metrics go besides `metrics.jsonl`."""
 
 _DECAY_SHARE = 0.2
 
@@ -162,6 +161,7 @@ class PretrainConfig(Section):
     that was never stopped. On a GPU they are slower."""
     profile: ProfileConfig | None = None
     tracking: tuple[Tracker, ...] = ("tensorboard",)
+    """Where the metrics go besides `metrics.jsonl`."""
     validation_every: Count = 100
     """Steps between two measurements of the validation loss."""
     validation_sequences: Count = 64

@@ -40,7 +40,7 @@ def cuts_of(tensor: Tensor) -> list[Cut]:
     cuts = []
     for index in outermost_first:
         placement = placements[index]
-        if placement.is_replicate():
+        if placement.is_replicate() or mesh.size(index) == 1:
             continue
         assert isinstance(placement, (Shard, _StridedShard)), f"a parameter is {placement}"
         cuts.append(Cut(placement.dim, shape[placement.dim], mesh.get_group(index)))
