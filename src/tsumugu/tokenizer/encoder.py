@@ -77,7 +77,7 @@ class Encoder:
         return [self._piece(int(index)) for index in ids]
 
     def byte_lengths(self) -> NDArray[np.int64]:
-        """UTF-8 bytes of text that each id stands for; special tokens stand for none: `int64 [vocab_size]`."""
+        """UTF-8 bytes of text that each id stands for, 0 for special tokens: `int64 [vocab_size]`."""
         special = {self.bos_id, self.eos_id, self.pad_id, self.unk_id}
         pieces = self.pieces(range(self.vocab_size))
         lengths = [

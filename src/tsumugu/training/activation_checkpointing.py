@@ -66,11 +66,10 @@ class CheckpointedBlock(Block):
 
 
 def _policy(widest: int, context: Any, op: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
+    kept = op in _KEPT or op == _varlen_attention()
     if op in _PRODUCTS:
         # The last argument is the matrix, transposed: [in, out].
         kept = args[-1].shape[1] != widest
-    else:
-        kept = op in _KEPT or op == _varlen_attention()
     return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
 
 

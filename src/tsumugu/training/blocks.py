@@ -24,7 +24,7 @@ def prepare_blocks(part: Decoder, config: PretrainConfig) -> None:
     if config.compile:
         budget = config.activation_checkpointing.memory_budget
         if budget is not None:
-            torch._functorch.config.activation_memory_budget = budget  # type: ignore[attr-defined]
+            torch._functorch.config.activation_memory_budget = budget
         for block in part.layers.values():
             # Block by block: they are alike, so the code of the first serves all of them.
             block.compile(fullgraph=True)

@@ -11,7 +11,6 @@ a folder with another name, which gets its own when all is on the disk. So a che
 absent, and what is damaged later is noticed before it is loaded.
 """
 
-import json
 import os
 import threading
 from concurrent.futures import Future
@@ -21,10 +20,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 import xxhash
-from torch import Tensor, nn
-from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load as load_state
+from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json, remove_leftovers, write_json
@@ -72,9 +71,7 @@ class Checkpoints:
         if self._group is not None:
             dist.barrier(self._group)
 
-    def save(
-        self, model: ParallelModel, optimizer: torch.optim.Optimizer, progress: Progress
-    ) -> None:
+    def save(self, model: ParallelModel, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
         """Begin to write `step-N`; an earlier save is waited for.
 
         Raises:
@@ -89,7 +86,7 @@ class Checkpoints:
             return
         # In the form that `remove_leftovers` clears away, and the same on all processes.
         aside = self._folder / f".{name}.{broadcast_object(os.getpid())}.tmp"
-        response = dcp.async_save(
+        response = async_save(
             tensors,
             storage_writer=HuggingFaceStorageWriter(str(aside), save_distributed=True),
             process_group=self._group,
@@ -200,7 +197,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
 def load_weights(checkpoint: Path, model: Decoder) -> None:
     """Copy a checkpoint's weights into a whole model on this process, whatever layout wrote them."""
     tensors: dict[str, Any] = {name: p.detach() for name, p in model.named_parameters()}
-    dcp.load(tensors, storage_reader=HuggingFaceStorageReader(str(checkpoint)), no_dist=True)
+    load_state(tensors, storage_reader=HuggingFaceStorageReader(str(checkpoint)), no_dist=True)
 
 
 def _load(checkpoint: Path, model: ParallelModel, optimizer: torch.optim.Optimizer) -> Progress:
@@ -228,7 +225,7 @@ def _load(checkpoint: Path, model: ParallelModel, optimizer: torch.optim.Optimiz
             optimizer.state[parameter] = moments
         tensors.append(found)
     for found in tensors:
-        dcp.load(found, storage_reader=HuggingFaceStorageReader(str(checkpoint)))
+        load_state(found, storage_reader=HuggingFaceStorageReader(str(checkpoint)))
     return progress
 
 

@@ -43,7 +43,7 @@ class ContextParallelAttention(Attention):
         size = q.shape[2] // 2
         grouped = q.shape[1] != k.shape[1]
         outs = []
-        for piece, queries in zip((rank, 2 * count - 1 - rank), q.split(size, dim=2), strict=True):
+        for piece, queries in zip((rank, 2 * count - 1 - rank), torch.split(q, size, dim=2), strict=True):
             end = (piece + 1) * size
             if where.documents is None:
                 mask: Tensor = causal_lower_right(size, end)
@@ -60,6 +60,7 @@ class ContextParallelAttention(Attention):
     def _gather(self, x: Tensor) -> Tensor:
         """`[B, G, T / n, K]` to `[B, G, T, K]`, in the order of the sequence."""
         count = self.mesh.size()
-        gathered = wait_tensor(all_gather_single_autograd(x.contiguous(), 2, self.mesh.get_group()))
+        gathered = all_gather_single_autograd(x.contiguous(), 2, self.mesh.get_group())
+        gathered = wait_tensor(gathered)  # type: ignore[no-untyped-call]
         pieces = gathered.chunk(2 * count, dim=2)  # 0, 2n - 1, 1, 2n - 2, ...
         return torch.cat([*pieces[::2], *reversed(pieces[1::2])], dim=2)

@@ -28,9 +28,7 @@ def product_dtype(
     Raises:
         TsumuguError: the device cannot.
     """
-    if precision == "float8" and (
-        device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 9)
-    ):
+    if precision == "float8" and (device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 9)):
         raise TsumuguError(
             f"pretrain.precision = float8 needs a GPU of compute capability 8.9 or more (L40S, H100), not "
             f"{device.type}; choose auto"

@@ -138,7 +138,7 @@ class Machines:
     """Bytes of one device; None if unknown."""
 
 
-def resolve_layout(config: LayoutConfig | Literal["auto"], training: Training, machines: Machines) -> Layout:
+def resolve_layout(config: LayoutConfig, training: Training, machines: Machines) -> Layout:
     """The layout to use.
 
     Raises:

@@ -219,5 +219,6 @@ def _to_device(part: Decoder, device: torch.device) -> None:
     tied = part.embedding is not None and part.head is not None and part.config.tie_word_embeddings
     part.to_empty(device=device)
     if tied:
-        assert part.embedding is not None and part.head is not None
+        assert part.embedding is not None
+        assert part.head is not None
         part.head.weight = part.embedding.weight

@@ -167,7 +167,7 @@ class Pipeline:
             single = issubclass(kind, PipelineScheduleSingle)
             assert single or issubclass(kind, PipelineScheduleMulti)
             self._schedules[count] = kind(
-                self._stages[0] if single else self._stages,  # type: ignore[arg-type]
+                self._stages[0] if single else self._stages,
                 count,
                 loss_fn=_same,
                 # Losses are sums; whoever steps divides by the number of targets.

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.distributed_c10d import PrefixStore
 
 from tsumugu.errors import TsumuguError
 from tsumugu.training.layout import Layout, Machines
@@ -111,11 +112,11 @@ def machines(process: Process) -> Machines:
     return Machines(process.world_size, process.local_world_size, memory)
 
 
-def _store(process: Process) -> dist.Store:
+def _store(process: Process) -> PrefixStore:
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     # Under torchrun the agent holds the store; otherwise rank 0 does.
     agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    store = dist.TCPStore(
+    store = dist.TCPStore(  # type: ignore[attr-defined]
         host,
         port,
         process.world_size,
@@ -123,4 +124,4 @@ def _store(process: Process) -> dist.Store:
         timeout=TIMEOUT,
         multi_tenant=True,
     )
-    return dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    return PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)

@@ -40,9 +40,7 @@ def profiled(job: "Job") -> Iterator[Trace]:
     with profile(
         activities=activities,
         schedule=schedule(wait=wanted.first_step - 1, warmup=0, active=wanted.steps, repeat=1),
-        on_trace_ready=lambda found: found.export_chrome_trace(
-            str(folder / f"rank-{job.process.rank}.json")
-        ),
+        on_trace_ready=lambda found: found.export_chrome_trace(str(folder / f"rank-{job.process.rank}.json")),
         record_shapes=True,
     ) as trace:
         yield trace

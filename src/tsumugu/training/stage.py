@@ -176,9 +176,7 @@ def _layout(recipe: Recipe, vocab_size: int, process: Process) -> tuple[Layout, 
     return resolve_layout(config.layout, training, machines(process)), training
 
 
-def _build(
-    recipe: Recipe, vocab_size: int, layout: Layout, micro: int, process: Process
-) -> ParallelModel:
+def _build(recipe: Recipe, vocab_size: int, layout: Layout, micro: int, process: Process) -> ParallelModel:
     config = recipe.pretrain
     return build_model(
         recipe.model,

@@ -38,7 +38,8 @@ def apply_tensor_parallel(part: Decoder, mesh: DeviceMesh) -> None:
             if re.fullmatch(pattern, name):
                 _become(module, kind, mesh)
     if tied:
-        assert part.embedding is not None and part.head is not None
+        assert part.embedding is not None
+        assert part.head is not None
         part.head.weight = part.embedding.weight
 
 
@@ -156,7 +157,7 @@ _PLAN: dict[str, _Kind | dict[_Kind, _Kind]] = {
 
 def _become(module: nn.Module, kind: _Kind | dict[_Kind, _Kind], mesh: DeviceMesh) -> None:
     chosen = kind[type(module)] if isinstance(kind, dict) else kind
-    placements: dict[str, Placement] = chosen.placements  # type: ignore[assignment]
+    placements: dict[str, Placement] = chosen.placements  # type: ignore[attr-defined]
     for name, parameter in list(module.named_parameters(recurse=False)):
         sharded = distribute_tensor(parameter.detach(), mesh, [placements[name]], src_data_rank=None)
         module.register_parameter(name, nn.Parameter(sharded))
@@ -182,13 +183,13 @@ def _mesh(parameter: Tensor) -> DeviceMesh:
 
 def _gather(x: Tensor, mesh: DeviceMesh) -> Tensor:
     """`[B, T / n, D]` to `[B, T, D]`; backward the gradients are summed and scattered."""
-    out: Tensor = wait_tensor(all_gather_single_autograd(x.contiguous(), _TOKENS, mesh.get_group()))
+    gathered = all_gather_single_autograd(x.contiguous(), _TOKENS, mesh.get_group())
+    out: Tensor = wait_tensor(gathered)  # type: ignore[no-untyped-call]
     return out
 
 
 def _sum_and_scatter(x: Tensor, mesh: DeviceMesh) -> Tensor:
     """Partial sums `[B, T, D]` to sums `[B, T / n, D]`; backward the gradients are gathered."""
-    out: Tensor = wait_tensor(
-        reduce_scatter_single_autograd(x.contiguous(), "sum", _TOKENS, mesh.get_group())
-    )
+    scattered = reduce_scatter_single_autograd(x.contiguous(), "sum", _TOKENS, mesh.get_group())
+    out: Tensor = wait_tensor(scattered)  # type: ignore[no-untyped-call]
     return out

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -155,9 +155,7 @@ def _train_on(
 def _gradients(job: Job, batch: Batch, *, stop: bool) -> StepResult:
     job.model.train()
     parts = micro_batches(batch, job.micro_batch_size, job.model)
-    return compute_gradients(
-        job.model, parts, max_grad_norm=job.config.optimizer.max_grad_norm, stop=stop
-    )
+    return compute_gradients(job.model, parts, max_grad_norm=job.config.optimizer.max_grad_norm, stop=stop)
 
 
 def _rewind(
@@ -248,8 +246,10 @@ class _Reporter:
     def __init__(self, job: Job, progress: Progress) -> None:
         self._job = job
         self._speaks = job.process.is_first
-        self._log = MetricsLog(job.folder / "metrics.jsonl", last_step=progress.step) if self._speaks else None
-        self._events = EventLog(job.folder / "events.jsonl") if self._speaks else None
+        self._log = self._events = None
+        if self._speaks:
+            self._log = MetricsLog(job.folder / "metrics.jsonl", last_step=progress.step)
+            self._events = EventLog(job.folder / "events.jsonl")
         self._before = self._log.seconds if self._log else 0.0
         self._began = time.perf_counter()
         self._bar = tqdm(
@@ -333,7 +333,7 @@ class _Reporter:
         """The run ends early."""
         self._event("stopped", progress.step)
 
-    def _event(self, kind: Literal["resumed", "skipped", "rewound", "stopped"], step: int, **more: Any) -> None:
+    def _event(self, kind: str, step: int, **more: Any) -> None:
         if self._events is not None:
             self._events.append({"event": kind, "step": step, **more})
 
@@ -342,4 +342,3 @@ class _Reporter:
         row["seconds"] = round(self._before + time.perf_counter() - self._began, 3)
         self._log.append(row)
         self._job.trackers.log({k: v for k, v in row.items() if k != "step"}, row["step"])
-

@@ -63,7 +63,5 @@ def validation_loss(model: ParallelModel, validation: Validation) -> dict[str, f
     result = mean_loss(model, micro_batches(validation.batch, validation.micro_batch_size, model))
     found = {"validation_loss": result.loss}
     if validation.bytes:
-        found["validation_bits_per_byte"] = (
-            result.loss * result.targets / math.log(2) / validation.bytes
-        )
+        found["validation_bits_per_byte"] = result.loss * result.targets / math.log(2) / validation.bytes
     return found
