@@ -1,81 +1,134 @@
-"""The decoder against transformers, the judge of what GPT-NeoX is."""
+"""What a decoder of any family computes. That it is what transformers computes: `test_adapter`."""
+
+import copy
 
 import pytest
 import torch
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from decoders import KINDS, decoder, some_tokens
+from tsumugu.model.attention import attend, documents_of
 from tsumugu.model.config import ModelConfig
-from tsumugu.model.decoder import Decoder, count_parameters
-from tsumugu.model.initialization import initialize
-from tsumugu.release.adapter import hugging_face_config, to_hugging_face
+from tsumugu.model.decoder import Attention, Decoder, Positions, count_parameters
+from tsumugu.model.loss import IGNORED
 
-CONFIGS = [
-    ModelConfig(num_hidden_layers=2, hidden_size=32, num_attention_heads=4, max_position_embeddings=64),
-    ModelConfig(
-        num_hidden_layers=1,
-        hidden_size=48,
-        num_attention_heads=3,
-        intermediate_size=80,
-        rotary_base=500.0,
-        max_position_embeddings=64,
-    ),
-]
-VOCABULARY = 101
+every_kind = pytest.mark.parametrize("config", KINDS.values(), ids=KINDS.keys())
 
 
-def decoder(config: ModelConfig, seed: int = 3) -> Decoder:
-    model = Decoder(config, VOCABULARY)
-    initialize(model, seed)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        # Biases and norms start at zero and one, where mistakes in their place would not show.
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    return model.eval()
-
-
-@pytest.mark.parametrize("config", CONFIGS)
+@every_kind
 @torch.no_grad()
-def test_logits_equal_those_of_transformers(config: ModelConfig) -> None:
+def test_no_position_sees_what_follows(config: ModelConfig) -> None:
     model = decoder(config)
-    other = GPTNeoXForCausalLM(
-        GPTNeoXConfig(**hugging_face_config(config, vocab_size=VOCABULARY, bos=1, eos=2, pad=3))
-    )
-    missing, unexpected = other.load_state_dict(to_hugging_face(model), strict=False)
-    assert unexpected == []
-    # The output embedding, which transformers 5 calls lm_head and ties to the input's.
-    assert missing == ["lm_head.weight"]
-    other.tie_weights()
-    tokens = torch.randint(0, VOCABULARY, (3, 64), generator=torch.Generator().manual_seed(0))
-    assert (model(tokens) - other.eval()(tokens).logits).abs().max() < 1e-5
-
-
-@torch.no_grad()
-def test_no_position_sees_what_follows() -> None:
-    model = decoder(CONFIGS[0])
-    tokens = torch.randint(0, VOCABULARY, (1, 20))
+    tokens = some_tokens(1, 20)
     changed = tokens.clone()
     changed[0, 12:] = 5
-    assert torch.equal(model(tokens)[:, :12], model(changed)[:, :12])
+    before, after = model(tokens), model(changed)
+    assert torch.equal(before[:, :12], after[:, :12])
+    assert not torch.equal(before[:, 12:], after[:, 12:])
 
 
-def test_initialisation_follows_line_s_formula_and_the_seed() -> None:
-    config = ModelConfig(num_hidden_layers=8, hidden_size=256, num_attention_heads=4)
-    model = Decoder(config, 1000)
-    initialize(model, 0)
-    std = (2 / (5 * 256)) ** 0.5
-    weights = dict(model.named_parameters())
-    assert weights["embedding.weight"].std().item() == pytest.approx(std, rel=0.02)
-    assert weights["layers.3.mlp.up.weight"].std().item() == pytest.approx(std, rel=0.02)
-    assert weights["layers.3.mlp.down.weight"].std().item() == pytest.approx(std / 4, rel=0.02)
-    assert weights["layers.3.attention.output.weight"].std().item() == pytest.approx(std / 4, rel=0.02)
-    other = Decoder(config, 1000)
-    initialize(other, 0)
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+@every_kind
+@torch.no_grad()
+def test_packed_documents_have_the_logits_of_each_document_alone(config: ModelConfig) -> None:
+    model = decoder(config)
+    tokens = some_tokens(2, 12)
+    lengths = [5, 7, 3, 1, 8]
+    ends = torch.tensor(lengths).cumsum(0)
+    boundaries = F.pad(ends, (1, 0)).int()
+    positions = torch.cat([torch.arange(length) for length in lengths]).view(2, 12)
+    packed = model(tokens, positions=positions, documents=documents_of(boundaries, (2, 12)))
+    alone = [model(document[None])[0] for document in torch.split(tokens.flatten(), lengths)]
+    torch.testing.assert_close(packed.flatten(0, 1), torch.cat(alone), rtol=0, atol=1e-5)
 
 
-def test_line_s_3_6b_model_has_as_many_parameters_as_the_published_one() -> None:
-    config = ModelConfig(num_hidden_layers=30, hidden_size=3072, num_attention_heads=32)
+def test_documents_have_a_number_each_across_the_rows() -> None:
+    boundaries = torch.tensor([0, 2, 4, 7, 8], dtype=torch.int32)
+    documents = documents_of(boundaries, (2, 4))
+    assert documents.ids.tolist() == [[1, 1, 2, 2], [3, 3, 3, 4]]
+    assert documents.ids.dtype == torch.int32
+
+
+@every_kind
+@torch.no_grad()
+def test_parts_one_after_the_other_equal_the_whole(config: ModelConfig) -> None:
+    whole = decoder(config)
+    first, second = copy.deepcopy(whole), copy.deepcopy(whole)
+    del first.layers["1"]
+    first.norm = first.head = None
+    second.embedding = second.position_embedding = None
+    del second.layers["0"]
+    names = {name for part in (first, second) for name, _ in part.named_parameters()}
+    assert names - {"head.weight"} == {name for name, _ in whole.named_parameters()} - {"head.weight"}
+
+    tokens, targets = some_tokens(2, 12), some_tokens(2, 12, seed=1)
+    boundaries = torch.tensor([0, 5, 12, 24], dtype=torch.int32)
+    positions = torch.cat([torch.arange(5), torch.arange(7), torch.arange(12)]).view(2, 12)
+    for where in ({}, {"positions": positions, "documents": documents_of(boundaries, (2, 12))}):
+        states = first(tokens, **where)
+        assert torch.equal(second(states, **where), whole(tokens, **where))
+        assert torch.equal(second(states, targets, **where), whole(tokens, targets, **where))
+
+
+@every_kind
+def test_loss_is_the_sum_of_the_tokens_cross_entropies(config: ModelConfig) -> None:
+    model = decoder(config)
+    tokens, targets = some_tokens(2, 12), some_tokens(2, 12, seed=1)
+    targets[0, 3:6] = IGNORED
+    expected = F.cross_entropy(model(tokens).flatten(0, 1), targets.flatten(), reduction="sum")
+    loss = model(tokens, targets)
+    torch.testing.assert_close(loss, expected)
+    wanted = torch.autograd.grad(expected, list(model.parameters()))
+    found = torch.autograd.grad(loss, list(model.parameters()))
+    for gradient, by_hand in zip(found, wanted, strict=True):
+        torch.testing.assert_close(gradient, by_hand, rtol=1e-4, atol=1e-5)
+
+
+def test_some_of_the_groups_are_a_smaller_attention() -> None:
+    """The outputs of two attentions with half of the key-value heads each add up to the whole's."""
+    config = KINDS["llama, grouped, norms on queries and keys"]
+    whole = Attention(config)
+    where = Positions(None, None, None)
+    x = torch.randn(2, 6, config.hidden_size)
+    rows, columns = len(whole.qkv.weight) // 2, config.hidden_size // 2
+    out = torch.zeros_like(x)
+    for half in range(2):
+        part = copy.deepcopy(whole)
+        part.qkv.weight = nn.Parameter(whole.qkv.weight[half * rows : (half + 1) * rows])
+        part.output.weight = nn.Parameter(whole.output.weight[:, half * columns : (half + 1) * columns])
+        out = out + part(x, where)
+    torch.testing.assert_close(out, whole(x, where), rtol=0, atol=1e-6)
+
+
+def test_queries_keys_and_values_reach_the_kernel_in_one_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The kernel for packed documents on GPUs takes nothing else, and autocast keeps norms in float32.
+    seen: list[torch.dtype] = []
+
+    def spy(q: Tensor, k: Tensor, v: Tensor, **rest: object) -> Tensor:
+        seen.extend((q.dtype, k.dtype, v.dtype))
+        return attend(q, k, v, documents=None, mask=None)
+
+    monkeypatch.setattr("tsumugu.model.decoder.attend", spy)
+    model = decoder(KINDS["llama, grouped, norms on queries and keys"])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model(some_tokens(1, 8))
+    assert set(seen) == {torch.bfloat16}
+
+
+def test_tied_embeddings_stay_one_parameter_when_their_memory_comes_later() -> None:
     with torch.device("meta"):
-        model = Decoder(config, 51200)
-    assert count_parameters(model) == 3_555_876_864
+        model = Decoder(KINDS["gpt2"], 101)
+    parameters = count_parameters(model)
+    model.to_empty(device="cpu")
+    assert model.head is not None
+    assert model.embedding is not None
+    assert model.head.weight is model.embedding.weight
+    assert count_parameters(model) == parameters
+
+
+def test_dropout_acts_in_training_and_not_in_evaluation() -> None:
+    model = Decoder(KINDS["gpt2"], 101, dropout=0.5)
+    model.load_state_dict(decoder(KINDS["gpt2"]).state_dict())
+    tokens = some_tokens(1, 8)
+    assert not torch.equal(model(tokens), model(tokens))
+    assert torch.equal(model.eval()(tokens), decoder(KINDS["gpt2"])(tokens))

@@ -1,5 +1,6 @@
 """The released folder, through transformers' own doors."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,13 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from tsumugu.engine import Resources
 from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json
-from tsumugu.recipe import Recipe
+from tsumugu.model.config import ModelConfig
+from tsumugu.pipeline import run_stages
+from tsumugu.recipe import Recipe, load_recipe
+from tsumugu.release.card import describe
 from tsumugu.release.generation import generate
 from tsumugu.release.stage import LARGEST_DIFFERENCE, load_released
 from tsumugu.tokenizer.encoder import load_encoder
@@ -25,6 +30,49 @@ def test_released_logits_equal_ours(finished_run: Path, recipe: Recipe) -> None:
     for document in open_tokens(finished_run / "tokens", "validation").each_document():
         tokens = torch.from_numpy(document[:128])[None]
         assert (ours(tokens) - released(tokens).logits).abs().max() < LARGEST_DIFFERENCE
+
+
+@pytest.mark.parametrize(
+    ("overrides", "model_class", "described"),
+    [
+        (["model.architecture=gpt2"], "GPT2LMHeadModel", "GPT-2: learned positions"),
+        (
+            ["model.architecture=llama", "model.num_key_value_heads=1", "model.tie_word_embeddings=false"],
+            "LlamaForCausalLM",
+            "Llama: rotary positions, RMSNorm, SwiGLU, no biases, separate output embedding",
+        ),
+        (["model.architecture=llama", "model.qk_norm=true"], "Qwen3ForCausalLM", "norms on queries and keys"),
+    ],
+)
+def test_every_family_is_trained_checked_and_released(
+    finished_run: Path,
+    recipe_path: Path,
+    tmp_path: Path,
+    overrides: list[str],
+    model_class: str,
+    described: str,
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    said: list[str] = []
+    recipe = load_recipe(recipe_path, [*overrides, "pretrain.steps=6", "pretrain.validation_every=6"])
+    run_stages(recipe, run, last="release", resources=Resources(1), say=said.append)
+    assert "tokens: already done" in said
+    model, _ = load_released(run / "release")
+    assert type(model).__name__ == model_class
+    # It has 128 positions.
+    assert generate(run / "release", ["昨日、"], seed=0, max_new_tokens=200)[0]
+    card = (run / "release" / "README.md").read_text(encoding="utf-8")
+    assert described in card
+    assert f"`{model_class}` in transformers" in card
+    assert yaml.safe_load(card.split("---\n")[1])["tags"] == ["japanese", model.config.model_type, "tsumugu"]
+
+
+def test_the_card_describes_the_residuals_of_gpt_neox() -> None:
+    shape = {"num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 1}
+    assert "GELU, sequential residual, tied embeddings" in describe(ModelConfig.model_validate(shape))
+    parallel = ModelConfig.model_validate({**shape, "parallel_residual": True})
+    assert "GELU, parallel residual, tied embeddings" in describe(parallel)
 
 
 def test_the_folder_holds_what_people_and_tools_look_for(finished_run: Path) -> None:
@@ -57,6 +105,11 @@ def test_the_same_seed_writes_the_same_text(finished_run: Path) -> None:
         generate(finished_run / "release", ["昨日、"], seed=seed, max_new_tokens=20) for seed in (0, 0, 1)
     ]
     assert texts[0] == texts[1] != texts[2]
+
+
+def test_a_prompt_without_room_for_an_answer_is_refused(finished_run: Path) -> None:
+    with pytest.raises(TsumuguError, match=r"'昨日、昨日、.* tokens, and the model only 128 positions"):
+        generate(finished_run / "release", ["昨日、" * 100], seed=0)
 
 
 def test_a_folder_without_a_model_is_explained(tmp_path: Path) -> None:

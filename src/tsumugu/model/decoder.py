@@ -55,10 +55,19 @@ class Decoder(nn.Module):
         )
         self.norm: nn.Module | None = _norm(config)
         self.head: Head | None = Head(config, vocab_size)
-        if config.tie_word_embeddings:
+        self._tie()
+
+    def _tie(self) -> None:
+        if self.config.tie_word_embeddings and self.embedding is not None and self.head is not None:
             self.head.weight = self.embedding.weight
         self.makes_mask = True
         """Whether a mask is made once for all layers; not where attention makes parts of it itself."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Decoder":
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        # A parameter that gets memory for the first time (`to_empty`) becomes another in every module.
+        self._tie()
+        return self
 
     def forward(
         self,
@@ -130,14 +139,14 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, where: Positions) -> Tensor:
         """`[B, T, D]` to `[B, T, D]`."""
-        attended = self.dropout(self.attention(self.attention_norm(x), where))
+        attended: Tensor = self.dropout(self.attention(self.attention_norm(x), where))
         if self.parallel_residual:
-            mlp_input = x
-            x = x + attended
-        else:
-            x = x + attended
-            mlp_input = x
-        out: Tensor = x + self.dropout(self.mlp(self.mlp_norm(mlp_input)))
+            return x + (attended + self._mlp(x))
+        x = x + attended
+        return x + self._mlp(x)
+
+    def _mlp(self, x: Tensor) -> Tensor:
+        out: Tensor = self.dropout(self.mlp(self.mlp_norm(x)))
         return out
 
 
@@ -164,9 +173,12 @@ class Attention(nn.Module):
         q, k, v = qkv.split([self.group_size, 1, 1], dim=3)
         q, k, v = (part.flatten(2, 3).transpose(1, 2) for part in (q, k, v))  # [B, H or G, T, K]
         if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
+            # In the precision of the norms' weights, which is float32 under autocast.
+            dtype = self.q_norm.weight.dtype
+            q, k = self.q_norm(q.to(dtype)), self.k_norm(k.to(dtype))
         if where.rotary is not None:
             q, k = rotate(q, where.rotary), rotate(k, where.rotary)
+        q, k = q.to(v.dtype), k.to(v.dtype)
         out = self.attend(q, k, v, where)  # [B, H, T, K]
         projected: Tensor = self.output(out.transpose(1, 2).flatten(2))
         return projected
@@ -234,7 +246,8 @@ def rotary_table(positions: Tensor, size: int, *, base: float) -> tuple[Tensor, 
         size: K.
     """
     exponents = torch.arange(0, size, 2, dtype=torch.float32, device=positions.device) / size
-    angles = positions[:, None, :, None].float() / base**exponents
+    # The inverse first, as transformers does: far from 0 another rounding is another angle.
+    angles = positions[:, None, :, None].float() * (1.0 / base**exponents)
     return angles.cos(), angles.sin()
 
 

@@ -76,8 +76,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         grad_hidden, grad_weight = ctx.saved_tensors
-        # Not in place: a pipeline that splits the backward pass comes here twice.
-        of_hidden = grad_hidden * grad.to(grad_hidden.dtype) if ctx.needs_input_grad[0] else None
+        # In float32: a rounded `grad` would be the same error in every number. Not in place: a
+        # pipeline that splits the backward pass comes here twice.
+        of_hidden = (grad_hidden.float() * grad).to(grad_hidden.dtype) if ctx.needs_input_grad[0] else None
         of_weight = (grad_weight * grad).to(ctx.weight_dtype) if ctx.needs_input_grad[1] else None
         return of_hidden, of_weight, None, None, None, None, None
 

@@ -1,74 +1,206 @@
-"""The map between our parameter names and those of transformers' `GPTNeoXForCausalLM`.
+"""The map between our models and those of transformers, in both directions.
 
-Names change, nothing else: a released model computes the same function.
+Names come from the tables of `families`. Beside them only the order of numbers differs: GPT-2 keeps
+its matrices transposed and all queries before all keys, Llama keeps queries, keys and values apart.
+So a released model computes the same function, and so does an imported one: a configuration that
+asks for what our decoder cannot compute is refused.
 """
 
+import copy
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pydantic import ValidationError
 from torch import Tensor
 
+from tsumugu.errors import TsumuguError
 from tsumugu.model.config import ModelConfig
 from tsumugu.model.decoder import Decoder
+from tsumugu.release.families import FAMILIES, GPT_NEOX, Family, family_of
 
-_TOP = {
-    "embedding.weight": "gpt_neox.embed_in.weight",
-    "norm.weight": "gpt_neox.final_layer_norm.weight",
-    "norm.bias": "gpt_neox.final_layer_norm.bias",
-}
-_LAYER = {
-    "attention_norm": "input_layernorm",
-    "attention.qkv": "attention.query_key_value",
-    "attention.output": "attention.dense",
-    "mlp_norm": "post_attention_layernorm",
-    "mlp.up": "mlp.dense_h_to_4h",
-    "mlp.down": "mlp.dense_4h_to_h",
-}
-
-
-def to_hugging_face(model: Decoder) -> dict[str, Tensor]:
-    """The weights of `model` under transformers' names. The tied output embedding is not repeated."""
-    tensors = {}
-    for name, parameter in model.named_parameters():
-        value = parameter.detach()
-        tensors[hugging_face_name(name)] = value.contiguous()
-    return tensors
-
-
-def hugging_face_name(name: str) -> str:
-    """Transformers' name of our parameter `name`."""
-    if name in _TOP:
-        return _TOP[name]
-    _, index, rest = name.split(".", 2)
-    part, kind = rest.rsplit(".", 1)
-    return f"gpt_neox.layers.{index}.{_LAYER[part]}.{kind}"
+# Masks and frequencies that older files keep beside the weights.
+_NO_WEIGHTS = re.compile(r"\.(attn|attention)\.(masked_)?bias$|\.rotary_emb\.inv_freq$")
 
 
 def hugging_face_config(
-    config: ModelConfig, *, vocab_size: int, bos: int | None, eos: int, pad: int
-) -> dict[str, object]:
-    """Arguments of transformers' `GPTNeoXConfig` for this model."""
+    config: ModelConfig, *, vocab_size: int, bos: int | None, eos: int | None, pad: int | None
+) -> dict[str, Any]:
+    """The contents of `config.json` for this model."""
+    family = family_of(config)
     return {
+        "architectures": [family.model_class],
+        "model_type": family.model_type,
         "vocab_size": vocab_size,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": config.num_hidden_layers,
-        "num_attention_heads": config.num_attention_heads,
-        "intermediate_size": config.mlp_size,
-        "hidden_act": "gelu",
-        "max_position_embeddings": config.max_position_embeddings,
-        "rope_parameters": {
-            "rope_type": "default",
-            "rope_theta": config.rotary_base,
-            "partial_rotary_factor": 1.0,
-        },
-        "rotary_pct": 1.0,
-        "rotary_emb_base": config.rotary_base,
-        "layer_norm_eps": config.norm_eps,
-        "use_parallel_residual": False,
-        "attention_bias": True,
-        "attention_dropout": 0.0,
-        "hidden_dropout": 0.0,
-        "tie_word_embeddings": True,
+        **_function(config),
+        **dict.fromkeys(family.dropouts, 0.0),
         "bos_token_id": bos,
         "eos_token_id": eos,
         "pad_token_id": pad,
-        "architectures": ["GPTNeoXForCausalLM"],
         "dtype": "float32",
     }
+
+
+def _function(config: ModelConfig) -> dict[str, Any]:
+    """What of `config.json` decides the function that the model computes."""
+    family = family_of(config)
+    full = {
+        **config.model_dump(),
+        "intermediate_size": config.mlp_size,
+        "num_key_value_heads": config.key_value_heads,
+        "head_size": config.head_size,
+    }
+    found = {theirs: full[ours] for ours, theirs in family.sizes.items()} | dict(family.always)
+    if not family.rotary:
+        return found
+    base = config.rotary_base
+    rotary: dict[str, Any] = {"rope_type": "default", "rope_theta": base, "partial_rotary_factor": 1.0}
+    # Once for transformers 5, once for its elders and for other programs.
+    if family is GPT_NEOX:
+        return {**found, "rope_parameters": rotary, "rotary_pct": 1.0, "rotary_emb_base": base}
+    return {**found, "rope_parameters": rotary, "rope_theta": base, "rope_scaling": None}
+
+
+def config_from_hugging_face(found: Mapping[str, Any]) -> ModelConfig:
+    """The shape that a `config.json` describes. Its `vocab_size` and its token ids are the tokenizer's.
+
+    Dropout, the precision of the weights and how they were first drawn are no part of it.
+
+    Raises:
+        TsumuguError: our decoder cannot compute what the model computes; the message says why.
+    """
+    model_type = found.get("model_type")
+    family = next((each for each in FAMILIES if each.model_type == model_type), None)
+    if family is None:
+        known = ", ".join(each.model_type for each in FAMILIES)
+        raise TsumuguError(f"config.json: model_type = {model_type!r}; Tsumugu's decoder knows {known}")
+    theirs = _complete(family, found)
+    values = {ours: theirs[key] for ours, key in family.sizes.items() if ours != "head_size"}
+    if family.rotary:
+        values["rotary_base"] = theirs["rope_parameters"]["rope_theta"]
+    try:
+        config = ModelConfig.model_validate(
+            {"architecture": family.ours, "qk_norm": family.qk_norm, **values}
+        )
+    except ValidationError as error:
+        wrong = "; ".join(".".join(map(str, e["loc"])) + " " + e["msg"] for e in error.errors())
+        raise TsumuguError(f"config.json: {wrong.strip()}") from error
+    ours = _complete(family, _function(config))
+    different = [
+        f"{key} = {theirs[key]!r}, which must be {ours[key]!r}"
+        for key in (*family.always, "head_dim", "rope_parameters")
+        if key in ours and theirs[key] != ours[key]
+    ]
+    if theirs.get("quantization_config"):
+        different.append("its weights are quantized (quantization_config)")
+    if different:
+        raise TsumuguError(
+            f"config.json: Tsumugu's decoder cannot compute this {model_type} model: {'; '.join(different)}"
+        )
+    return config
+
+
+def _complete(family: Family, found: Mapping[str, Any]) -> dict[str, Any]:
+    """With the values of absent keys, and rotary positions in one spelling, as transformers has them."""
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import CONFIG_MAPPING
+
+    try:
+        # A copy: transformers writes into what it is given.
+        complete: dict[str, Any] = (
+            CONFIG_MAPPING[family.model_type].from_dict(copy.deepcopy(dict(found))).to_dict()
+        )
+    except StrictDataclassError as error:
+        raise TsumuguError(f"config.json: {error}") from error
+    if family.rotary:
+        rotary = {"partial_rotary_factor": 1.0, **complete["rope_parameters"]}
+        complete["rope_parameters"] = {key: value for key, value in rotary.items() if key != "type"}
+    return complete
+
+
+def to_hugging_face(model: Decoder) -> dict[str, Tensor]:
+    """The weights of `model` under transformers' names. A tied output embedding is not repeated."""
+    config = model.config
+    family = family_of(config)
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        value = parameter.detach()
+        parts: tuple[Tensor, ...] = (value,)
+        names = family.names(name)
+        if ".qkv." in name and not family.grouped_rows:
+            parts = _split_rows(value, config)
+            if len(names) == 1:
+                parts = (torch.cat(parts),)
+        if family.transposed and name.startswith("layers."):
+            parts = tuple(part.t() for part in parts)
+        tensors.update(zip(names, (part.contiguous() for part in parts), strict=True))
+    return tensors
+
+
+def from_hugging_face(tensors: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
+    """The weights of a model of transformers under our names, those of `Decoder.named_parameters`.
+
+    Args:
+        tensors: as they stand in the model's files.
+        config: of `config_from_hugging_face`.
+
+    Raises:
+        TsumuguError: weights are missing, are too many, or have other shapes than `config` says.
+    """
+    family = family_of(config)
+    found = _weights(tensors, config)
+    embedding = found.get(family.names("embedding.weight")[0])
+    with torch.device("meta"):
+        model = Decoder(config, 1 if embedding is None else len(embedding))
+    _compare(found, to_hugging_face(model))
+    ours = {}
+    for name, _ in model.named_parameters():
+        parts = tuple(found[theirs] for theirs in family.names(name))
+        if family.transposed and name.startswith("layers."):
+            parts = tuple(part.t() for part in parts)
+        if ".qkv." in name and not family.grouped_rows:
+            if len(parts) == 1:
+                parts = parts[0].chunk(3)
+            parts = (_join_rows(parts, config),)
+        ours[name] = parts[0].contiguous()
+    return ours
+
+
+def _weights(tensors: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
+    """Without buffers, and without an output embedding that repeats the input's."""
+    family = family_of(config)
+    found = {name: value for name, value in tensors.items() if not _NO_WEIGHTS.search(name)}
+    (embedding,), (head,) = family.names("embedding.weight"), family.names("head.weight")
+    if "lm_head.weight" in found:
+        found[head] = found.pop("lm_head.weight")
+    repeated = found.pop(head, None) if config.tie_word_embeddings else None
+    if repeated is not None and embedding in found and not torch.equal(repeated, found[embedding]):
+        raise TsumuguError(f"{head} differs from {embedding}, but config.json has tie_word_embeddings")
+    return found
+
+
+def _compare(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    wrong = [f"{name} is missing" for name in wanted if name not in found]
+    wrong += [f"{name} has no place in this model" for name in found if name not in wanted]
+    wrong += [
+        f"{name} is {list(found[name].shape)} instead of {list(wanted[name].shape)}"
+        for name in wanted
+        if name in found and found[name].shape != wanted[name].shape
+    ]
+    if wrong:
+        more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise TsumuguError(f"the weights do not fit config.json: {'; '.join(wrong[:5])}{more}")
+
+
+def _split_rows(qkv: Tensor, config: ModelConfig) -> tuple[Tensor, ...]:
+    """Our rows `[G * (H / G + 2) * K, ...]` as queries `[H * K, ...]`, keys and values `[G * K, ...]`."""
+    group_size = config.num_attention_heads // config.key_value_heads
+    by_group = qkv.view(config.key_value_heads, group_size + 2, config.head_size, *qkv.shape[1:])
+    return tuple(part.flatten(0, 2) for part in torch.split(by_group, [group_size, 1, 1], dim=1))
+
+
+def _join_rows(parts: tuple[Tensor, ...], config: ModelConfig) -> Tensor:
+    """Queries, keys and values as our rows."""
+    by_group = [part.reshape(config.key_value_heads, -1, config.head_size, *part.shape[1:]) for part in parts]
+    return torch.cat(by_group, dim=1).flatten(0, 2)

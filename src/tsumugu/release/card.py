@@ -5,9 +5,16 @@ from typing import Any
 
 import jinja2
 
+from tsumugu.model.config import ModelConfig
 from tsumugu.recipe import Recipe
+from tsumugu.release.families import family_of
 from tsumugu.training.config import PretrainConfig
 
+_ARCHITECTURES = {
+    "gpt2": "GPT-2: learned positions, LayerNorm, GELU",
+    "gpt-neox": "GPT-NeoX: rotary positions, LayerNorm, GELU",
+    "llama": "Llama: rotary positions, RMSNorm, SwiGLU, no biases",
+}
 _OPTIMIZERS = {"adamw": "AdamW", "muon": "Muon for the matrices of the layers, AdamW for the rest"}
 
 
@@ -25,12 +32,25 @@ def model_card(recipe: Recipe, counts: Mapping[str, Mapping[str, Any]], scores: 
     licenses = {entry.source: entry.license for entry in recipe.corpus.inputs}
     return environment.get_template("card.md.j2").render(
         recipe=recipe,
+        family=family_of(recipe.model),
+        architecture=describe(recipe.model),
         counts=counts,
         scores=scores,
         licenses=licenses,
         optimizer=_OPTIMIZERS[recipe.pretrain.optimizer.name],
         after_warmup=after_warmup(recipe.pretrain),
     )
+
+
+def describe(config: ModelConfig) -> str:
+    """The architecture in a line."""
+    parts = [_ARCHITECTURES[config.architecture]]
+    if config.architecture == "gpt-neox":
+        parts.append("parallel residual" if config.parallel_residual else "sequential residual")
+    if config.qk_norm:
+        parts.append("norms on queries and keys")
+    parts.append("tied embeddings" if config.tie_word_embeddings else "separate output embedding")
+    return ", ".join(parts)
 
 
 def after_warmup(pretrain: PretrainConfig) -> str:

@@ -35,7 +35,7 @@ def run(context: StageContext) -> Counts:
                 shutil.copyfile(path, aside)
     bos, eos, pad = encoder.bos_id, encoder.eos_id, encoder.pad_id
     config = hugging_face_config(recipe.model, vocab_size=encoder.vocab_size, bos=bos, eos=eos, pad=pad)
-    write_json(folder / "config.json", {"model_type": "gpt_neox", **config})
+    write_json(folder / "config.json", config)
     write_json(
         folder / "generation_config.json",
         {
