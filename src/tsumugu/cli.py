@@ -172,7 +172,10 @@ def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="another value for a key, for example pretrain.steps=100",
     )
-    command.add_argument("--run", type=Path, metavar="DIR", dest="folder", help="default: runs/NAME")
+    # torchrun takes `--run` for one of its own options, wherever it stands.
+    command.add_argument(
+        "--run", "--run-folder", type=Path, metavar="DIR", dest="folder", help="default: runs/NAME"
+    )
     command.add_argument(
         "--workers",
         type=_positive,

@@ -1,0 +1,167 @@
+"""Every layout computes what one process computes: losses and gradient norms of twenty steps."""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from workers import Workers
+
+from tsumugu.model.config import ModelConfig
+from tsumugu.tokens.loader import Batch
+from tsumugu.training.config import OptimizerConfig
+from tsumugu.training.layout import Layout
+from tsumugu.training.optimizer import build_optimizer
+from tsumugu.training.parallelize import Settings, build_model
+from tsumugu.training.processes import build_mesh
+from tsumugu.training.step import compute_gradients, mean_loss, micro_batches
+
+VOCABULARY, LENGTH, BATCH, MICRO, STEPS = 64, 32, 16, 4, 20
+TOLERANCE = 1e-5
+"""Relative, in float32."""
+
+Curve = list[tuple[float, float]]
+"""Loss and gradient norm of every step; at the end the loss without dropout and gradients."""
+
+
+def config(architecture: str, **more: Any) -> ModelConfig:
+    shape = {"num_hidden_layers": 4, "hidden_size": 32, "num_attention_heads": 4}
+    return ModelConfig.model_validate({"architecture": architecture, **shape, **more})
+
+
+MODELS = {
+    "gpt2": config("gpt2", max_position_embeddings=LENGTH),
+    "gpt-neox": config("gpt-neox"),
+    "gpt-neox, parallel residual": config("gpt-neox", parallel_residual=True),
+    "llama": config("llama", num_key_value_heads=2, qk_norm=True),
+    "llama, untied": config("llama", tie_word_embeddings=False),
+}
+ALONE = [
+    ("gpt-neox", Layout(data_shard=2)),
+    ("gpt-neox", Layout(data_replicate=2)),
+    ("gpt-neox", Layout(tensor=2)),
+    ("gpt-neox", Layout(context=2)),
+    ("gpt-neox", Layout(pipeline=2)),
+    ("gpt-neox", Layout(pipeline=2, pipeline_schedule="gpipe")),
+    ("gpt-neox", Layout(pipeline=2, pipeline_schedule="interleaved_1f1b")),
+    ("gpt-neox", Layout(pipeline=2, pipeline_schedule="interleaved_zero_bubble")),
+    ("gpt-neox", Layout(pipeline=2, pipeline_schedule="zbv_zero_bubble")),
+]
+FAMILIES = [
+    (name, layout)
+    for name in MODELS
+    if name != "gpt-neox"
+    for layout in (Layout(tensor=2), Layout(pipeline=2))
+] + [("gpt2", Layout(context=2)), ("llama", Layout(context=2))]
+TOGETHER = [
+    ("gpt-neox", Layout(data_replicate=2, data_shard=2)),
+    ("gpt-neox", Layout(data_shard=2, tensor=2)),
+    ("gpt-neox", Layout(data_shard=2, pipeline=2)),
+    ("gpt-neox", Layout(data_shard=2, context=2)),
+    ("gpt-neox", Layout(tensor=2, pipeline=2)),
+    ("gpt-neox", Layout(tensor=2, context=2)),
+    ("gpt-neox", Layout(pipeline=2, context=2)),
+    ("gpt-neox", Layout(data_shard=2, pipeline=2, pipeline_schedule="interleaved_1f1b")),
+    ("gpt-neox", Layout(data_shard=2, tensor=2, pipeline=2)),
+    ("gpt2", Layout(data_shard=2, tensor=2, pipeline=2)),
+    ("llama", Layout(data_shard=2, tensor=2, pipeline=2)),
+    ("llama", Layout(data_replicate=2, tensor=2, pipeline=2, pipeline_schedule="zbv_zero_bubble")),
+    ("gpt-neox", Layout(data_replicate=2, data_shard=2, context=2)),
+]
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Workers]:
+    with Workers(8) as found:
+        yield found
+
+
+@pytest.mark.parametrize(("name", "layout"), [*ALONE, *FAMILIES, *TOGETHER], ids=str)
+def test_a_layout_computes_what_one_process_computes(workers: Workers, name: str, layout: Layout) -> None:
+    curves = workers.run(curve, layout.processes, name, layout, "plain")
+    assert all(other == curves[0] for other in curves), "the processes disagree about the figures"
+    assert_equal(curves[0], name, "plain")
+
+
+@pytest.mark.parametrize("kind", ["documents", "padded"])
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [
+        ("gpt2", Layout(data_shard=2, context=2)),
+        ("llama", Layout(tensor=2, pipeline=2)),
+        ("gpt-neox", Layout(context=2, pipeline=2)),
+    ],
+    ids=str,
+)
+def test_boundaries_and_padding_are_the_same_in_every_layout(
+    workers: Workers, name: str, layout: Layout, kind: str
+) -> None:
+    assert_equal(workers.run(curve, layout.processes, name, layout, kind)[0], name, kind)
+
+
+def test_clipping_was_at_work() -> None:
+    assert all(norm > 2 * MAX_GRAD_NORM for _, norm in single("gpt-neox", "plain")[:5])
+
+
+MAX_GRAD_NORM = 0.5
+
+
+def assert_equal(found: Curve, name: str, kind: str) -> None:
+    np.testing.assert_allclose(found, single(name, kind), rtol=TOLERANCE)
+
+
+@functools.cache
+def single(name: str, kind: str) -> Curve:
+    return curve(0, name, Layout(), kind)
+
+
+def curve(rank: int, name: str, layout: Layout, kind: str) -> Curve:
+    """Train, as one of the processes of `layout`."""
+    device = torch.device("cpu")
+    mesh = build_mesh(layout, device) if layout.processes > 1 else None
+    model = build_model(
+        MODELS[name],
+        VOCABULARY,
+        layout=layout,
+        mesh=mesh,
+        device=device,
+        settings=Settings(seed=3, z_loss=1e-3),
+        micro_batch=(MICRO, LENGTH // layout.context),
+    )
+    # Adam divides by the size of the gradient; where that is rounding alone, eps keeps it small.
+    settings = OptimizerConfig(learning_rate=1e-3, eps=1e-6)
+    optimizer = build_optimizer(model.named_parameters(), settings, model=MODELS[name])
+    rows = BATCH // layout.data
+    mine = slice(model.data_rank * rows, (model.data_rank + 1) * rows)
+    size = MICRO if layout.data < 4 else rows
+    found = []
+    for step in range(STEPS):
+        parts = micro_batches(batch(step, kind, mine), size, model)
+        model.train()
+        result = compute_gradients(model, parts, max_grad_norm=MAX_GRAD_NORM)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        found.append((result.loss, result.grad_norm))
+    model.eval()
+    return [*found, (mean_loss(model, parts).loss, 0.0)]
+
+
+def batch(step: int, kind: str, rows: slice) -> Batch:
+    """Rows of a batch that can be learned: counting in sevens, disturbed a little."""
+    noise = np.random.default_rng(step).integers(0, 5, (BATCH, LENGTH + 1))
+    tokens = (np.arange(BATCH * (LENGTH + 1)).reshape(BATCH, LENGTH + 1) * 7 + noise) % VOCABULARY
+    mask = cu_seqlens = positions = None
+    if kind == "padded":
+        mask = np.arange(LENGTH) < LENGTH - np.arange(BATCH)[:, None]
+        mask = mask[rows]
+    if kind == "documents":
+        begins = [[0, 5 + row % 7, 20] for row in range(BATCH)][rows]
+        positions = np.zeros((len(begins), LENGTH), dtype=np.int64)
+        for row, starts in enumerate(begins):
+            for start in starts:
+                positions[row, start:] = np.arange(LENGTH - start)
+        flat = [row * LENGTH + start for row, starts in enumerate(begins) for start in starts]
+        cu_seqlens = np.array([*flat, len(begins) * LENGTH], dtype=np.int32)
+    return Batch(tokens[rows].astype(np.int64), mask, cu_seqlens, positions)

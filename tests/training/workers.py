@@ -1,0 +1,92 @@
+"""Processes that are started once and then run many jobs, as groups of any size.
+
+Starting a process that has torch in it takes seconds; forming another group of processes takes a
+few hundredths. The function of a job must be importable; it is called with `rank` and the given
+arguments inside of a gloo group, and what it returns comes back.
+"""
+
+import multiprocessing
+import tempfile
+import traceback
+from collections.abc import Callable
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+_PRELOADED = ["tsumugu.training.stage", "torch._dynamo", "torch.distributed.pipelining"]
+
+
+class Workers:
+    """A pool; use as a context."""
+
+    def __init__(self, count: int, *, seconds: float = 120) -> None:
+        """`count` processes; a job that takes longer than `seconds` is an error."""
+        self._seconds = seconds
+        self._folder = tempfile.TemporaryDirectory(prefix="workers-")
+        self._jobs = 0
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_PRELOADED)
+        self._connections: list[Connection] = []
+        self._processes = []
+        for _ in range(count):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs,), daemon=True)
+            process.start()
+            theirs.close()
+            self._connections.append(ours)
+            self._processes.append(process)
+
+    def run(self, function: Callable[..., Any], processes: int, *arguments: Any) -> list[Any]:
+        """`function(rank, *arguments)` in a group of `processes`; what each rank returned."""
+        self._jobs += 1
+        store = Path(self._folder.name) / f"store-{self._jobs}"
+        chosen = self._connections[:processes]
+        for rank, connection in enumerate(chosen):
+            connection.send((function, rank, processes, str(store), self._seconds, arguments))
+        answers = []
+        for rank, connection in enumerate(chosen):
+            if not connection.poll(self._seconds):
+                raise TimeoutError(f"rank {rank} did not answer in {self._seconds} s")
+            answers.append(connection.recv())
+        failures = [f"rank {rank}:\n{text}" for rank, (ok, text) in enumerate(answers) if not ok]
+        if failures:
+            raise RuntimeError("\n".join(failures))
+        return [value for _, value in answers]
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for process in self._processes:
+            process.kill()
+            process.join()
+        self._folder.cleanup()
+
+
+def _serve(connection: Connection) -> None:
+    import torch
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    while True:
+        try:
+            function, rank, processes, store, seconds, arguments = connection.recv()
+        except EOFError:
+            return
+        try:
+            dist.init_process_group(
+                "gloo",
+                init_method=f"file://{store}",
+                rank=rank,
+                world_size=processes,
+                timeout=timedelta(seconds=seconds),
+            )
+            try:
+                answer = (True, function(rank, *arguments))
+                dist.barrier()
+            finally:
+                dist.destroy_process_group()
+        except BaseException:  # noqa: BLE001 - it is raised again in the process that asked
+            answer = (False, traceback.format_exc())
+        connection.send(answer)
