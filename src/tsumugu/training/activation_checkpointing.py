@@ -54,6 +54,8 @@ class CheckpointedBlock(Block):
     """A block that computes again what it did not keep."""
 
     contexts: Callable[[], Any] | None
+    inner: Callable[..., Tensor] | None = None
+    """A compiled `Block.forward` of this block, where the checkpoint must stand around it."""
     _options: ClassVar[dict[str, Any]] = {"use_reentrant": False, "preserve_rng_state": True}
 
     def forward(self, x: Tensor, where: Positions) -> Tensor:
@@ -61,7 +63,7 @@ class CheckpointedBlock(Block):
         options = dict(self._options)
         if self.contexts is not None:
             options["context_fn"] = self.contexts
-        out: Tensor = checkpoint(super().forward, x, where, **options)
+        out: Tensor = checkpoint(self.inner or super().forward, x, where, **options)
         return out
 
 

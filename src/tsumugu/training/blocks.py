@@ -1,11 +1,13 @@
 """What is done to the blocks of a model before they are sharded: float8, checkpointing, compilation."""
 
+from types import MethodType
+
 import torch
 from torch import nn
 
 from tsumugu.errors import TsumuguError
-from tsumugu.model.decoder import Decoder
-from tsumugu.training.activation_checkpointing import apply_activation_checkpointing
+from tsumugu.model.decoder import Block, Decoder
+from tsumugu.training.activation_checkpointing import CheckpointedBlock, apply_activation_checkpointing
 from tsumugu.training.config import PretrainConfig
 
 _FLOAT8_MULTIPLE = 16
@@ -26,8 +28,17 @@ def prepare_blocks(part: Decoder, config: PretrainConfig) -> None:
         if budget is not None:
             torch._functorch.config.activation_memory_budget = budget
         for block in part.layers.values():
-            # Block by block: they are alike, so the code of the first serves all of them.
-            block.compile(fullgraph=True)
+            _compile(block)
+
+
+def _compile(block: nn.Module) -> None:
+    """Block by block: they are alike, so the code of the first serves all of them."""
+    if isinstance(block, CheckpointedBlock) and block.contexts is None:
+        # Around the compiled code, not in it: torch 2.13 cannot save a mesh, which tensor parallelism
+        # leaves in there, for code that is all computed again.
+        block.inner = torch.compile(MethodType(Block.forward, block), fullgraph=True)
+    else:
+        block.compile(fullgraph=True)
 
 
 def _use_float8(part: Decoder) -> None:

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributed._functional_collectives import all_gather_single_autograd, wait_tensor
 from torch.distributed.device_mesh import DeviceMesh
-from torch.nn.attention.bias import causal_lower_right
 
 from tsumugu.model.decoder import Attention, Decoder, Positions
 
@@ -46,7 +45,8 @@ class ContextParallelAttention(Attention):
         for piece, queries in zip((rank, 2 * count - 1 - rank), torch.split(q, size, dim=2), strict=True):
             end = (piece + 1) * size
             if where.documents is None:
-                mask: Tensor = causal_lower_right(size, end)
+                # PyTorch's `is_causal` aligns queries with the first keys, these stand at the last.
+                mask = torch.ones(size, end, dtype=torch.bool, device=q.device).tril(end - size)
             else:
                 ids = where.documents.ids
                 same = ids[:, end - size : end, None] == ids[:, None, :end]
