@@ -11,7 +11,8 @@ from workers import Workers
 
 from tsumugu.model.config import ModelConfig
 from tsumugu.tokens.loader import Batch
-from tsumugu.training.config import OptimizerConfig
+from tsumugu.training.blocks import prepare_blocks
+from tsumugu.training.config import ActivationCheckpointingConfig, OptimizerConfig, PretrainConfig
 from tsumugu.training.layout import Layout
 from tsumugu.training.optimizer import build_optimizer
 from tsumugu.training.parallelize import Settings, build_model
@@ -101,6 +102,26 @@ def test_boundaries_and_padding_are_the_same_in_every_layout(
     assert_equal(workers.run(curve, layout.processes, name, layout, kind)[0], name, kind)
 
 
+@pytest.mark.parametrize(
+    ("mode", "compiled", "layout"),
+    [
+        ("selective", False, Layout(data_shard=2, tensor=2, pipeline=2)),
+        ("full", False, Layout(data_shard=2, tensor=2, pipeline=2)),
+        ("full", False, Layout(pipeline=2, pipeline_schedule="zbv_zero_bubble")),
+        ("selective", False, Layout(data_shard=2, context=2)),
+        ("selective", True, Layout(tensor=2)),
+        ("full", True, Layout(tensor=2)),
+    ],
+    ids=str,
+)
+def test_checkpointing_and_compilation_change_nothing(
+    workers: Workers, mode: Any, compiled: bool, layout: Layout
+) -> None:
+    found = workers.run(curve, layout.processes, "gpt-neox", layout, "plain", mode, compiled, 5)[0]
+    plain = single("gpt-neox", "plain")
+    np.testing.assert_allclose(found[:5], plain[:5], rtol=TOLERANCE)
+
+
 def test_clipping_was_at_work() -> None:
     assert all(norm > 2 * MAX_GRAD_NORM for _, norm in single("gpt-neox", "plain")[:5])
 
@@ -117,8 +138,25 @@ def single(name: str, kind: str) -> Curve:
     return curve(0, name, Layout(), kind)
 
 
-def curve(rank: int, name: str, layout: Layout, kind: str) -> Curve:
+def curve(
+    rank: int,
+    name: str,
+    layout: Layout,
+    kind: str,
+    mode: Any = "none",
+    compiled: bool = False,
+    steps: int = STEPS,
+) -> Curve:
     """Train, as one of the processes of `layout`."""
+    recipe = PretrainConfig(
+        steps=STEPS,
+        global_batch_size=BATCH,
+        sequence_length=LENGTH,
+        # Adam divides by the size of the gradient; where that is rounding alone, eps keeps it small.
+        optimizer=OptimizerConfig(learning_rate=1e-3, eps=1e-6),
+        compile=compiled,
+        activation_checkpointing=ActivationCheckpointingConfig(mode=mode),
+    )
     device = torch.device("cpu")
     mesh = build_mesh(layout, device) if layout.processes > 1 else None
     model = build_model(
@@ -127,17 +165,17 @@ def curve(rank: int, name: str, layout: Layout, kind: str) -> Curve:
         layout=layout,
         mesh=mesh,
         device=device,
-        settings=Settings(seed=3, z_loss=1e-3),
+        settings=Settings(
+            seed=3, z_loss=1e-3, prepare_blocks=functools.partial(prepare_blocks, config=recipe)
+        ),
         micro_batch=(MICRO, LENGTH // layout.context),
     )
-    # Adam divides by the size of the gradient; where that is rounding alone, eps keeps it small.
-    settings = OptimizerConfig(learning_rate=1e-3, eps=1e-6)
-    optimizer = build_optimizer(model.named_parameters(), settings, model=MODELS[name])
+    optimizer = build_optimizer(model.named_parameters(), recipe.optimizer, model=MODELS[name])
     rows = BATCH // layout.data
     mine = slice(model.data_rank * rows, (model.data_rank + 1) * rows)
     size = MICRO if layout.data < 4 else rows
     found = []
-    for step in range(STEPS):
+    for step in range(steps):
         parts = micro_batches(batch(step, kind, mine), size, model)
         model.train()
         result = compute_gradients(model, parts, max_grad_norm=MAX_GRAD_NORM)

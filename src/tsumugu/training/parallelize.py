@@ -179,7 +179,7 @@ def build_model(
         settings.prepare_blocks(part)
         if mesh is not None:
             _shard(part, layout, mesh, dtype=settings.dtype)
-        _to_device(part, device)
+        part.to_empty(device=device)
         parts.append(part)
     pipeline = None
     if layout.pipeline > 1:
@@ -213,12 +213,3 @@ def _shard(part: Decoder, layout: Layout, mesh: DeviceMesh, *, dtype: torch.dtyp
             # Losses are sums; whoever steps divides by the number of targets.
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)
-
-
-def _to_device(part: Decoder, device: torch.device) -> None:
-    tied = part.embedding is not None and part.head is not None and part.config.tie_word_embeddings
-    part.to_empty(device=device)
-    if tied:
-        assert part.embedding is not None
-        assert part.head is not None
-        part.head.weight = part.embedding.weight
