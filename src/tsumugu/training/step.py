@@ -111,12 +111,12 @@ def compute_gradients(
     return result
 
 
-def mean_loss(model: ParallelModel, batches: list[MicroBatch]) -> StepResult:
+def mean_loss(model: ParallelModel, batches: list[MicroBatch], *, stop: bool = False) -> StepResult:
     """The mean loss without gradients."""
     loss = model.loss(batches)
     none = torch.zeros((), device=model.device)
-    loss_sum, _, targets, _ = _summed(model, loss, batches, none, False)
-    return StepResult(loss_sum / max(1.0, targets), 0.0, int(targets), 0)
+    loss_sum, _, targets, signals = _summed(model, loss, batches, none, stop)
+    return StepResult(loss_sum / max(1.0, targets), 0.0, int(targets), int(signals))
 
 
 def squared_norm(model: ParallelModel) -> Tensor:
