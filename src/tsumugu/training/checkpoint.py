@@ -12,7 +12,9 @@ and what is damaged later is noticed before it is loaded.
 
 import os
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,6 +131,16 @@ class Checkpoints:
                 f"ones are whole; when that is put right, the same command goes on from the last of them"
             ) from error
         raise error
+
+    @contextmanager
+    def at_rest_in_the_end(self) -> Iterator[None]:
+        """However the block ends, a save that has begun is brought to its end."""
+        try:
+            yield
+        finally:
+            # What went wrong in the block is what must be told.
+            with suppress(Exception):
+                self.wait()
 
     @property
     def has_failed(self) -> bool:

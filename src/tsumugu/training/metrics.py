@@ -63,7 +63,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def open_lines(path: Path) -> FileIO:
     """A file that `append_line` writes to, from its end on."""
-    return FileIO(path, "a")
+    return FileIO(str(path), "a")
 
 
 def append_line(stream: FileIO, line: str) -> None:

@@ -8,7 +8,7 @@ the bit, as one that was not (on the same layout of the same devices).
 import math
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +82,11 @@ def train(job: Job) -> Progress:
     guard = SpikeGuard(config.stability)
     if progress.guard:
         guard.restore(progress.guard)
-    with _Reporter(job, progress, checkpoints.damages) as reporter, _asked_to_stop() as asked:
+    with (
+        checkpoints.at_rest_in_the_end(),
+        _Reporter(job, progress, checkpoints.damages) as reporter,
+        _asked_to_stop() as asked,
+    ):
         with profiled(job) as trace:
             run = _Run(job, optimizer, checkpoints, guard, reporter, asked, trace, progress)
             run.to_the_end()
@@ -139,9 +143,7 @@ class _Run:
             for read in batches:
                 step = progress.step + 1
                 torch.manual_seed(_step_seed(job, step))
-                # A process on which a save failed ends all of them, in an orderly way.
-                ending = self.asked.to_stop or self.checkpoints.has_failed
-                result = _gradients(job, read.batch, stop=ending)
+                result = _gradients(job, read.batch, stop=self._wants_to_stop)
                 verdict = self.guard.judge(result.loss, result.grad_norm, step=step, samples=read.samples)
                 if verdict.action in ("rewind", "stop"):
                     self.optimizer.zero_grad(set_to_none=True)
@@ -167,12 +169,16 @@ class _Run:
                 began = time.perf_counter()
         return None
 
+    def _wants_to_stop(self) -> bool:
+        # A process on which a save failed ends all of them: the stop begins with waiting for that save.
+        return self.asked.to_stop or self.checkpoints.has_failed
+
     def _measures_now(self) -> bool:
         step, config = self.progress.step, self.job.config
         return step > 0 and (step == config.steps or step % config.validation_every == 0)
 
     def _validate(self) -> None:
-        found = validation_loss(self.job.model, self.job.validation, asked_to_stop=lambda: self.asked.to_stop)
+        found = validation_loss(self.job.model, self.job.validation, asked_to_stop=self._wants_to_stop)
         if found is None:
             self.stop()
         loss, step = found["validation_loss"], self.progress.step
@@ -224,7 +230,7 @@ class _Run:
         )
 
 
-def _gradients(job: Job, batch: Batch, *, stop: bool) -> StepResult:
+def _gradients(job: Job, batch: Batch, *, stop: Callable[[], bool]) -> StepResult:
     job.model.train()
     parts = micro_batches(batch, job.micro_batch_size, job.model)
     return compute_gradients(job.model, parts, max_grad_norm=job.config.optimizer.max_grad_norm, stop=stop)

@@ -78,7 +78,7 @@ def validation_loss(
     batches = micro_batches(validation.batch, validation.micro_batch_size, model)
     total, targets = 0.0, 0
     for start in range(0, len(batches), _TOGETHER):
-        result = mean_loss(model, batches[start : start + _TOGETHER], stop=asked_to_stop())
+        result = mean_loss(model, batches[start : start + _TOGETHER], stop=asked_to_stop)
         if result.signals:
             return None
         total += result.loss * result.targets
