@@ -83,7 +83,7 @@ _STAGES = {
     ),
 }
 
-_PATIENCE = 10.0
+_PATIENCE = 5.0
 """Seconds in which torchrun ends the other processes when one has failed."""
 
 _QUESTIONS = {"corpus": CORPUS, "tokenizer": TOKENIZER, "tokens": TOKENS}

@@ -1,10 +1,13 @@
 """Small training runs, without recipes and stages."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -14,11 +17,12 @@ from tsumugu.tokens.loader import Loader
 from tsumugu.tokens.mixture import Mixture
 from tsumugu.tokens.sequences import Concatenated, Sequences
 from tsumugu.tokens.shards import TokenStream
+from tsumugu.training.checkpoint import Checkpoints, Progress
 from tsumugu.training.config import OptimizerConfig, PretrainConfig, ScheduleConfig, StabilityConfig
 from tsumugu.training.layout import Layout
 from tsumugu.training.metrics import read_metrics
 from tsumugu.training.parallelize import ParallelModel, Settings, build_model
-from tsumugu.training.processes import Process, build_mesh
+from tsumugu.training.processes import Process, broadcast_object, build_mesh
 from tsumugu.training.tracking import Trackers
 from tsumugu.training.trainer import Job
 from tsumugu.training.validation import held_out
@@ -52,8 +56,9 @@ def config(**changes: Any) -> PretrainConfig:
 
 
 def text() -> TokenStream:
-    """Tokens in an order that can be learned."""
-    tokens = (np.arange(4000) ** 2 // 7 % VOCABULARY).astype(np.uint16)
+    """Tokens in an order that can be learned, no two sequences the same."""
+    noise = np.random.default_rng(0).integers(0, 5, 4000)
+    tokens = ((np.arange(4000) * 7 + noise) % VOCABULARY).astype(np.uint16)
     return TokenStream((memory_shard(tokens, np.array([0, len(tokens)])),))
 
 
@@ -152,6 +157,24 @@ def at_forward_pass(made: Job, number: int, act: Callable[[], None]) -> None:
             act()
 
     made.model.parts[0].register_forward_pre_hook(count)
+
+
+@contextmanager
+def full_disk(*, step: int, rank: int = 0) -> Iterator[None]:
+    """The share of `rank` in the checkpoint of `step` is written to a device that is always full."""
+    save = Checkpoints.save
+
+    def trapped(self: Checkpoints, model: Any, optimizer: Any, progress: Progress) -> None:
+        self.wait()
+        aside = self._folder / f".step-{step}.{broadcast_object(os.getpid())}.tmp"
+        if progress.step == step and self._first:
+            aside.mkdir()
+            (aside / f"shard-{rank:05d}.safetensors").symlink_to("/dev/full")
+        save(self, model, optimizer, progress)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoints, "save", trapped)
+        yield
 
 
 def figures(folder: Path) -> list[tuple[Any, ...]]:

@@ -84,7 +84,7 @@ class Checkpoints:
     def save(self, model: ParallelModel, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
         """Begin to write `step-N`; an earlier save is waited for.
 
-        Checkpoints of later steps go when it is done: they are damaged, or training went back.
+        Checkpoints of later steps go when it is done: they were damaged, and passed over.
 
         Raises:
             TsumuguError: a weight is no number, or the earlier save failed.
@@ -148,44 +148,33 @@ class Checkpoints:
         saving = self._saving
         return saving is not None and saving.done() and saving.exception() is not None
 
-    def restore(
-        self, model: ParallelModel, optimizer: torch.optim.Optimizer, *, back: int = 0
-    ) -> Progress | None:
+    def restore(self, model: ParallelModel, optimizer: torch.optim.Optimizer) -> Progress | None:
         """Load the newest checkpoint whose files are what was written; None if there is none.
-
-        Args:
-            model: takes the weights.
-            optimizer: takes the moments.
-            back: go back by so many more, as far as there are any.
 
         Raises:
             TsumuguError: there are checkpoints, and all of them are damaged.
         """
         self.wait()
-        steps: list[int] = broadcast_object(_steps(self._folder))
         self.damages = []
-        whole: list[int] = []
+        steps: list[int] = broadcast_object(_steps(self._folder))
         for step in reversed(steps):
-            damage = self._damage(self._folder / f"{_PREFIX}{step}")
-            if damage is None:
-                whole.append(step)
-            else:
+            checkpoint = self._folder / f"{_PREFIX}{step}"
+            damage = self._damage(checkpoint)
+            if damage is not None:
                 self.damages.append(damage)
-            if len(whole) > back:
-                break
-        if not whole and self.damages:
+                continue
+            progress = _load(checkpoint, model, optimizer, self._group)
+            self._newest = step
+            if self._first:
+                # What a kill between two removals left. The damaged ones stay until there is a better one.
+                remove_checkpoints(self._folder, newest=step, keep=self._keep, later=False)
+            return progress
+        if self.damages:
             raise TsumuguError(
                 f"pretrain: no checkpoint below {self._folder} can be used: {'; '.join(self.damages)}. "
                 f"Restore one from a copy, or delete them to begin again"
             )
-        if not whole:
-            return None
-        self._newest = whole[-1]
-        progress = _load(self._folder / f"{_PREFIX}{self._newest}", model, optimizer, self._group)
-        if self._first:
-            # What a kill between two removals left. Those in front stay until there is a better one.
-            remove_checkpoints(self._folder, newest=whole[0], keep=self._keep, later=False)
-        return progress
+        return None
 
     def _damage(self, checkpoint: Path) -> str | None:
         """What is wrong with a checkpoint, the same on all processes; every one reads some of the files."""

@@ -202,8 +202,7 @@ class _Run:
         """
         failed_at = self.progress.step + 1
         self.optimizer.state.clear()
-        # Each rewind in a row goes back one checkpoint more: the newest may be what is wrong.
-        progress = self.checkpoints.restore(self.job.model, self.optimizer, back=self.guard.rewinds - 1)
+        progress = self.checkpoints.restore(self.job.model, self.optimizer)
         if progress is None:
             self.job.model.initialize()
             progress = Progress()
