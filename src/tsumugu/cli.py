@@ -3,13 +3,15 @@
 import argparse
 import json
 import os
+import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tsumugu import __version__
 from tsumugu.corpus.questions import QUESTIONS as CORPUS
-from tsumugu.errors import TsumuguError
+from tsumugu.errors import Stopped, TsumuguError
 from tsumugu.questions import find_question, parse_question
 from tsumugu.tokenizer.questions import QUESTIONS as TOKENIZER
 from tsumugu.tokens.questions import QUESTIONS as TOKENS
@@ -81,6 +83,9 @@ _STAGES = {
     ),
 }
 
+_PATIENCE = 5.0
+"""Seconds in which torchrun ends the other processes when one has failed."""
+
 _QUESTIONS = {"corpus": CORPUS, "tokenizer": TOKENIZER, "tokens": TOKENS}
 
 
@@ -102,17 +107,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _answer(function: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
     try:
         function(options)
-    except TsumuguError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        # Full disks, missing rights: the system's own words name the file.
-        print(f"error: {error}", file=sys.stderr)
+    except Stopped as stop:
+        if _rank() == 0:
+            print(stop, file=sys.stderr)
+        return 128 + signal.SIGTERM
+    except (TsumuguError, OSError) as error:
+        # The system's own words for full disks and missing rights name the file.
+        _let_the_first_speak()
+        speaker = f"process {_rank()}: " if _rank() else ""
+        print(f"error: {speaker}{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        if _rank() == 0:
+            print("\nstopped; the same command goes on from here", file=sys.stderr)
+        return 128 + signal.SIGINT
     return 0
+
+
+def _let_the_first_speak() -> None:
+    """Wait to be ended by torchrun, which does that as soon as another process ends with an error.
+
+    Most errors are found by all processes alike, and one of them is enough to tell.
+    """
+    if _rank() > 0:
+        time.sleep(_PATIENCE)
+
+
+def _rank() -> int:
+    """Of this process among those that torchrun started."""
+    return int(os.environ.get("RANK", "0"))
 
 
 def _parser() -> argparse.ArgumentParser:

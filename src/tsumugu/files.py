@@ -34,6 +34,11 @@ def write_aside(path: Path) -> Iterator[Path]:
             replace_folder(aside, path)
         else:
             aside.replace(path)
+    except OSError as error:
+        if error.filename is None:
+            # A full disk does not say which file it was.
+            error.filename = str(path)
+        raise
     finally:
         _remove(aside)
 

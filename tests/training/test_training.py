@@ -1,231 +1,270 @@
-"""Schedule, optimizer, checkpoints, metrics, and the loop's own promises."""
+"""The training loop's own promises, in one process."""
 
-import itertools
 import json
+import math
+import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors import SafetensorError
+from jobs import (
+    BATCH,
+    LENGTH,
+    VOCABULARY,
+    assert_same,
+    at_forward_pass,
+    config,
+    figures,
+    files,
+    job,
+    loader,
+    shape,
+    text,
+    weights,
+)
+from torch.nn import functional as F
 
 from conftest import memory_shard
-from tsumugu.errors import TsumuguError
+from tsumugu.errors import Stopped, TsumuguError
 from tsumugu.files import read_json
-from tsumugu.model.config import ModelConfig
-from tsumugu.model.decoder import Decoder
-from tsumugu.model.initialization import initialize
 from tsumugu.tokens.loader import Loader
-from tsumugu.tokens.mixture import Mixture
 from tsumugu.tokens.packing import PackTask, pack_shard
-from tsumugu.tokens.sequences import BestFit, Concatenated, Sequences
+from tsumugu.tokens.sequences import BestFit
 from tsumugu.tokens.shards import TokenStream
-from tsumugu.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
-from tsumugu.training.config import OptimizerConfig, PretrainConfig, ScheduleConfig
-from tsumugu.training.metrics import MetricsLog, read_metrics
-from tsumugu.training.optimizer import build_optimizer
-from tsumugu.training.schedule import learning_rate
-from tsumugu.training.trainer import Data, train
-
-MODEL = ModelConfig(num_hidden_layers=1, hidden_size=16, num_attention_heads=2, max_position_embeddings=32)
-VOCABULARY = 50
+from tsumugu.training.config import BatchSizeWarmupConfig, PretrainConfig, ProfileConfig
+from tsumugu.training.events import EventLog, read_events
+from tsumugu.training.metrics import MetricsLog, append_line, open_lines, read_metrics
+from tsumugu.training.schedule import batch_size, samples_before
+from tsumugu.training.trainer import Job, train
 
 
-def settings(**changes: object) -> PretrainConfig:
-    base = PretrainConfig(
-        steps=12,
-        global_batch_size=4,
-        sequence_length=16,
-        dropout=0.2,
-        optimizer=OptimizerConfig(learning_rate=0.01),
-        schedule=ScheduleConfig(warmup_steps=3),
-        validation_every=6,
-        checkpoint_every=4,
-    )
-    return base.model_copy(update=changes)
+def interrupted(made: Job, number: int) -> None:
+    """Train until the model begins its forward pass `number`, and be interrupted there."""
 
+    def interrupt() -> None:
+        raise KeyboardInterrupt
 
-def decoder(config: PretrainConfig) -> Decoder:
-    model = Decoder(MODEL, VOCABULARY, dropout=config.dropout)
-    initialize(model, 0)
-    return model
-
-
-def loader(source: Sequences) -> Loader:
-    return Loader(
-        sources=(source,),
-        mixture=Mixture(("",), np.array([source.count]), np.array([1])),
-        seed=1,
-        batch_size=4,
-        sequence_length=16,
-        padding_id=2,
-    )
-
-
-def data() -> Data:
-    tokens = (np.arange(2000) ** 2 // 7 % VOCABULARY).astype(np.uint16)
-    whole = TokenStream((memory_shard(tokens, np.array([0, len(tokens)])),))
-    return Data(train=loader(Concatenated(whole, 16)), validation=whole)
-
-
-def test_schedule_warms_up_and_decays_to_its_share() -> None:
-    config = settings(steps=100, schedule=ScheduleConfig(warmup_steps=10, final_share=0.1))
-    rates = [learning_rate(step, config) for step in range(1, 101)]
-    assert rates[0] == pytest.approx(0.001)
-    assert max(rates) == rates[9] == 0.01
-    assert rates[54] == pytest.approx(0.01 * (0.1 + 0.9 * 0.5))
-    assert rates[-1] == pytest.approx(0.001)
-    assert all(a > b for a, b in itertools.pairwise(rates[9:]))
-
-
-def test_only_matrices_decay() -> None:
-    model = decoder(settings())
-    decayed, free = build_optimizer(model, OptimizerConfig(learning_rate=0.1)).param_groups
-    assert decayed["weight_decay"] == 0.1
-    assert free["weight_decay"] == 0
-    assert {p.dim() for p in decayed["params"]} == {2}
-    assert {p.dim() for p in free["params"]} == {1}
-
-
-def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
-    config = settings()
-    whole = decoder(config)
-    train(whole, data(), config, folder=tmp_path / "whole", seed=1)
-
-    stopped = decoder(config)
-
-    forward_passes = iter(range(1, 100))
-
-    def stop_at_the_eighth(module: object, inputs: object) -> None:
-        if next(forward_passes) == 8:
-            raise KeyboardInterrupt
-
-    hook = stopped.register_forward_pre_hook(stop_at_the_eighth)
+    at_forward_pass(made, number, interrupt)
     with pytest.raises(KeyboardInterrupt):
-        train(stopped, data(), config, folder=tmp_path / "stopped", seed=1)
-    hook.remove()
-    assert (
-        latest_checkpoint(tmp_path / "stopped" / "checkpoints")
-        == tmp_path / "stopped" / "checkpoints" / "step-4"
-    )
+        train(made)
 
-    resumed = decoder(config)
-    train(resumed, data(), config, folder=tmp_path / "stopped", seed=1)
-    for name, parameter in whole.named_parameters():
-        assert torch.equal(parameter, dict(resumed.named_parameters())[name]), name
-    rows = [
-        [
-            (row["step"], row.get("loss"), row.get("validation_loss"))
-            for row in read_metrics(folder / "metrics.jsonl")
-        ]
-        for folder in (tmp_path / "whole", tmp_path / "stopped")
-    ]
-    assert rows[0] == rows[1]
+
+def events(folder: Path) -> list[str]:
+    return [event["event"] for event in read_events(folder / "events.jsonl")]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path: Path, optimizer: Any) -> None:
+    settings = config()
+    settings = config(optimizer=settings.optimizer.model_copy(update={"name": optimizer}))
+    undisturbed = job(tmp_path / "whole", settings)
+    train(undisturbed)
+
+    # Steps 1 to 6, two passes of validation, step 7 and a half.
+    stopped = job(tmp_path / "stopped", settings)
+    interrupted(stopped, 10)
+    resumed = job(tmp_path / "stopped", settings)
+    train(resumed)
+
+    assert_same(weights(resumed.model), weights(undisturbed.model))
+    assert figures(tmp_path / "stopped") == figures(tmp_path / "whole")
+    assert files(tmp_path / "stopped" / "checkpoints") == files(tmp_path / "whole" / "checkpoints")
+    assert events(tmp_path / "whole") == ["started"]
+    assert events(tmp_path / "stopped") == ["started", "resumed"]
 
 
 def test_micro_batches_give_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
-    models = []
-    for micro in (None, 1):
-        config = settings(dropout=0.0, steps=3, micro_batch_size=micro)
-        model = decoder(config)
-        train(model, data(), config, folder=tmp_path / str(micro), seed=1)
-        models.append(model)
-    for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-3)
+    found = []
+    for micro in (None, 2, 1):
+        made = job(tmp_path / str(micro), config(dropout=0.0, steps=3, micro_batch_size=micro))
+        train(made)
+        found.append(weights(made.model))
+    for other in found[1:]:
+        for name, tensor in found[0].items():
+            torch.testing.assert_close(other[name], tensor, atol=1e-5, rtol=1e-3)
 
 
-def packed(folder: Path) -> Data:
+def packed(folder: Path) -> Loader:
     """Documents of uneven lengths, so that some rows are mostly padding."""
     lengths = [17, 3, 11, 9, 9, 9, 12, 5, 30, 9, 10]
     tokens = (np.arange(sum(lengths)) ** 2 // 7 % VOCABULARY).astype(np.uint16)
     shard = memory_shard(tokens, np.cumsum([0, *lengths]))
-    pack_shard(PackTask(shard, 17, folder))
-    whole = TokenStream((shard,))
-    return Data(train=loader(BestFit(whole, folder)), validation=whole)
+    pack_shard(PackTask(shard, LENGTH + 1, folder))
+    return loader(BestFit(TokenStream((shard,)), folder))
 
 
 def test_padding_carries_no_loss_and_micro_batches_weigh_by_their_targets(tmp_path: Path) -> None:
-    found = packed(tmp_path / "packing")
-    batch = found.train.batch(0)
+    read = packed(tmp_path / "packing")
+    batch = read.batch(0)
     assert batch.loss_mask is not None
-    counted = batch.loss_mask.sum(axis=1).tolist()
-    assert len(set(counted)) > 1, "rows have equally many targets; the test would show nothing"
-    rows, models = [], []
+    assert len(set(batch.loss_mask.sum(axis=1))) > 1, "rows have equally many targets; this shows nothing"
+    made = job(tmp_path / "loss", config(dropout=0.0))
+    logits = made.model.parts[0](torch.from_numpy(batch.tokens[:, :-1])).detach()
+    losses = F.cross_entropy(logits.transpose(1, 2), torch.from_numpy(batch.tokens[:, 1:]), reduction="none")
+    expected = float(losses[torch.from_numpy(batch.loss_mask)].mean())
+    curves = []
     for micro in (None, 2, 1):
-        config = settings(dropout=0.0, steps=3, micro_batch_size=micro)
-        model = decoder(config)
-        if micro is None:
-            logits = model(torch.from_numpy(batch.tokens[:, :-1])).detach()
-            losses = torch.nn.functional.cross_entropy(
-                logits.transpose(1, 2), torch.from_numpy(batch.tokens[:, 1:]), reduction="none"
-            )
-            expected = float(losses[torch.from_numpy(batch.loss_mask)].mean())
-        train(model, found, config, folder=tmp_path / str(micro), seed=1)
-        rows.append([r["loss"] for r in read_metrics(tmp_path / str(micro) / "metrics.jsonl") if "loss" in r])
-        models.append(model)
-    assert rows[0][0] == pytest.approx(expected, rel=1e-5)
-    for other, model in zip(rows[1:], models[1:], strict=True):
-        assert other == pytest.approx(rows[0], rel=1e-4)
-        for one, two in zip(models[0].parameters(), model.parameters(), strict=True):
-            torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-3)
+        made = job(tmp_path / str(micro), config(dropout=0.0, steps=3, micro_batch_size=micro), read=read)
+        train(made)
+        rows = [row for row in read_metrics(made.folder / "metrics.jsonl") if "loss" in row]
+        curves.append([row["loss"] for row in rows])
+        assert rows[0]["tokens"] == batch.loss_mask.sum()
+    assert curves[0][0] == pytest.approx(expected, rel=1e-5)
+    assert curves[1] == pytest.approx(curves[0], rel=1e-4)
+    assert curves[2] == pytest.approx(curves[0], rel=1e-4)
+
+
+def seen_tokens(made: Job) -> list[np.ndarray[Any, Any]]:
+    """The inputs of every forward pass of training, as they come."""
+    seen: list[np.ndarray[Any, Any]] = []
+    made.model.parts[0].register_forward_pre_hook(
+        lambda module, inputs: seen.append(inputs[0].numpy().copy()) if module.training else None
+    )
+    return seen
 
 
 def test_step_n_reads_batch_n_minus_one(tmp_path: Path) -> None:
-    config = settings(dropout=0.0, steps=3, checkpoint_every=2)
-    found, model, seen = data(), decoder(config), []
-    model.register_forward_pre_hook(
-        lambda module, inputs: seen.append(inputs[0].clone()) if module.training else None
-    )
-    train(model, found, config, folder=tmp_path, seed=1)
+    made = job(tmp_path, config(dropout=0.0, steps=3))
+    seen = seen_tokens(made)
+    train(made)
     assert len(seen) == 3
-    for step, tokens in enumerate(seen, start=1):
-        assert (tokens.numpy() == found.train.batch(step - 1).tokens[:, :-1]).all()
+    for index, tokens in enumerate(seen):
+        assert (tokens == made.loader.batch(index).tokens[:, :-1]).all()
+
+
+def test_a_batch_that_grows_reads_the_plans_samples(tmp_path: Path) -> None:
+    growing = BatchSizeWarmupConfig(start=2, steps=6)
+    settings = config(dropout=0.0, batch_size_warmup=growing, micro_batch_size=2, steps=9)
+    made = job(tmp_path, settings)
+    seen = seen_tokens(made)
+    train(made)
+    total = samples_before(10, settings)
+    assert total < 9 * BATCH
+    assert [batch_size(step, settings) for step in (1, 6, 7)] == [2, 6, 8]
+    read = np.concatenate(seen)
+    assert (read == made.loader.read([range(total)]).tokens[:, :-1]).all()
+    rows = [row for row in read_metrics(tmp_path / "metrics.jsonl") if "loss" in row]
+    assert [row["samples"] for row in rows] == [samples_before(step + 1, settings) for step in range(1, 10)]
+    assert rows[-1]["tokens"] == total * LENGTH
 
 
 def test_training_learns_and_reports(tmp_path: Path) -> None:
-    config = settings(steps=60, dropout=0.0)
-    train(decoder(config), data(), config, folder=tmp_path, seed=1)
+    made = job(tmp_path, config(steps=60, dropout=0.0))
+    progress = train(made)
     rows = [row for row in read_metrics(tmp_path / "metrics.jsonl") if "loss" in row]
     assert rows[-1]["loss"] < rows[0]["loss"] - 0.5
     assert set(rows[0]) == {
-        "step", "tokens", "loss", "grad_norm", "learning_rate", "tokens_per_second", "seconds",
+        "step", "tokens", "samples", "loss", "grad_norm", "learning_rate", "tokens_per_second",
+        "tflops_per_device", "memory_gb", "seconds",
     }  # fmt: skip
-    assert rows[-1]["tokens"] == 60 * 4 * 16
-    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
-    assert kept == ["step-56", "step-60"]
+    assert rows[-1]["tokens"] == progress.tokens == 60 * BATCH * LENGTH
+    assert rows[-1]["samples"] == progress.samples == 60 * BATCH
+    assert progress.updates == 60
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-56", "step-60"]
+    validated = [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl") if "validation_loss" in row]
+    assert validated == list(range(6, 61, 6))
 
 
-def test_a_loss_that_is_no_number_stops_the_run_with_advice(tmp_path: Path) -> None:
-    config = settings()
-    model = decoder(config)
+def losses_by_hand(made: Job, tokens: np.ndarray[Any, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cross-entropy and logarithm of the softmax's denominator of every target."""
+    made.model.eval()
     with torch.no_grad():
-        dict(model.named_parameters())["norm.weight"].fill_(float("nan"))
-    with pytest.raises(TsumuguError, match="lower pretrain.optimizer.learning_rate"):
-        train(model, data(), config, folder=tmp_path, seed=1)
+        logits = made.model.parts[0](torch.from_numpy(tokens[:, :-1].copy()))
+    entropies = F.cross_entropy(
+        logits.transpose(1, 2), torch.from_numpy(tokens[:, 1:].copy()), reduction="none"
+    )
+    return entropies, logits.logsumexp(dim=-1)
 
 
-def test_a_checkpoint_restores_weights_moments_and_step(tmp_path: Path) -> None:
-    config = settings()
-    model = decoder(config)
-    optimizer = build_optimizer(model, config.optimizer)
-    model(torch.randint(0, VOCABULARY, (2, 8))).sum().backward()
-    optimizer.step()
-    save_checkpoint(tmp_path, model, optimizer, step=9, keep=1)
-    other = Decoder(MODEL, VOCABULARY)
-    other_optimizer = build_optimizer(other, config.optimizer)
-    assert load_checkpoint(tmp_path / "step-9", other, other_optimizer) == 9
-    for one, two in zip(model.parameters(), other.parameters(), strict=True):
-        assert torch.equal(one, two)
-        for key, value in optimizer.state[one].items():
-            assert torch.equal(value, other_optimizer.state[two][key])
+@pytest.mark.parametrize("z_loss", [0.0, 0.1])
+def test_bits_per_byte_are_those_of_the_text_alone(tmp_path: Path, z_loss: float) -> None:
+    byte_lengths = np.arange(VOCABULARY) % 5
+    made = job(tmp_path, config(steps=2, z_loss=z_loss), byte_lengths=byte_lengths)
+    train(made)
+    row = read_metrics(tmp_path / "metrics.jsonl")[-1]
+    read = text().read(0, 12 * LENGTH + 1).astype(np.int64)
+    rows = np.stack([read[start : start + LENGTH + 1] for start in range(0, 12 * LENGTH, LENGTH)])
+    entropies, _ = losses_by_hand(made, rows)
+    assert row["validation_loss"] == pytest.approx(float(entropies.mean()), rel=1e-5)
+    bits = float(entropies.sum()) / math.log(2) / byte_lengths[read[1:]].sum()
+    assert row["validation_bits_per_byte"] == pytest.approx(bits, rel=1e-5)
 
 
-def test_half_written_checkpoints_are_not_found_and_are_cleared_away(tmp_path: Path) -> None:
-    (tmp_path / ".step-7.123.tmp").mkdir()
-    assert latest_checkpoint(tmp_path) is None
-    model = decoder(settings())
-    save_checkpoint(tmp_path, model, build_optimizer(model, settings().optimizer), step=5, keep=2)
-    assert [path.name for path in tmp_path.iterdir()] == ["step-5"]
+def test_z_loss_is_part_of_the_training_loss(tmp_path: Path) -> None:
+    made = job(tmp_path, config(steps=1, dropout=0.0, z_loss=0.1, schedule=config().schedule.model_copy()))
+    entropies, denominators = losses_by_hand(made, made.loader.batch(0).tokens)
+    train(made)
+    expected = float((entropies + 0.1 * denominators.square()).mean())
+    assert read_metrics(tmp_path / "metrics.jsonl")[0]["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_chosen_steps_are_traced(tmp_path: Path) -> None:
+    train(job(tmp_path, config(steps=4, profile=ProfileConfig(first_step=2, steps=2))))
+    trace = read_json(tmp_path / "side" / "profile" / "rank-0.json")
+    steps = {event["name"] for event in trace["traceEvents"] if "ProfilerStep" in event["name"]}
+    assert steps == {"ProfilerStep#1", "ProfilerStep#2"}
+
+
+def signalled(made: Job, number: int) -> str:
+    """Train, with two SIGTERMs at forward pass `number`; what the stop says."""
+
+    def twice() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+
+    at_forward_pass(made, number, twice)
+    with pytest.raises(Stopped) as caught:
+        train(made)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("number", "step"),
+    # The validation has two forward passes and begins after step 6 and step 12.
+    [(3, 3), (4, 4), (6, 6), (7, 6), (13, 11), (14, 12), (15, 12), (16, 12)],
+)
+def test_sigterm_saves_and_stops_wherever_it_comes(tmp_path: Path, number: int, step: int) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    settings = config(micro_batch_size=8)
+    undisturbed = job(tmp_path / "whole", settings)
+    train(undisturbed)
+    folder = tmp_path / "stopped"
+    told = signalled(job(folder, settings), number)
+    assert told == (
+        f"pretrain: asked to stop after step {step}; the checkpoint is written, and the same command goes "
+        f"on from it"
+    )
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert (folder / "checkpoints" / f"step-{step}" / "state.json").exists()
+    assert events(folder) == ["started", "stopped"]
+    resumed = job(folder, settings)
+    train(resumed)
+    assert_same(weights(resumed.model), weights(undisturbed.model))
+    assert figures(folder) == figures(tmp_path / "whole")
+
+
+def test_a_stop_before_a_validation_that_is_stopped_again_measures_it_in_the_end(tmp_path: Path) -> None:
+    settings = config(steps=6, micro_batch_size=8)
+    folder = tmp_path / "stopped"
+    signalled(job(folder, settings), 6)
+    # The validation that is left is the first thing to do.
+    signalled(job(folder, settings), 1)
+    train(job(folder, settings))
+    train(job(tmp_path / "whole", settings))
+    assert figures(folder) == figures(tmp_path / "whole")
+
+
+def test_a_validation_loss_that_is_no_number_is_no_row(tmp_path: Path) -> None:
+    def spoil() -> None:
+        made.model.parts[0].embedding.weight.data[5] = math.nan  # type: ignore[union-attr]
+
+    made = job(tmp_path, config(steps=6))
+    at_forward_pass(made, 7, spoil)
+    with pytest.raises(TsumuguError, match="the trained model's validation loss is nan"):
+        train(made)
+    assert all("validation_loss" not in row for row in read_metrics(tmp_path / "metrics.jsonl"))
 
 
 def test_metrics_are_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
@@ -239,31 +278,32 @@ def test_metrics_are_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
     assert [row["step"] for row in read_metrics(path)] == [1, 2, 3]
 
 
+def test_an_event_that_a_kill_cut_off_does_not_spoil_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    EventLog(path).append({"event": "started"})
+    with path.open("a") as stream:
+        stream.write('{"time": 5, "ev')
+    EventLog(path).append({"event": "resumed"})
+    assert events(tmp_path) == ["started", "resumed"]
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file() -> None:
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        append_line(open_lines(Path("/dev/full")), "{}")
+
+
 def test_the_stage_reports_the_facts_of_the_training(finished_run: Path) -> None:
     counts = read_json(finished_run / "pretrain" / "manifest.json")["counts"]
     assert counts["steps"] == 40
+    assert counts["skipped_steps"] == 0
     assert counts["tokens"] == 40 * 4 * 64
     assert counts["parameters"] > 0
+    assert counts["layout"] == "one process"
+    rows = read_metrics(finished_run / "pretrain" / "metrics.jsonl")
+    assert counts["validation_loss"] == rows[-1]["validation_loss"]
+    assert counts["validation_bits_per_byte"] == rows[-1]["validation_bits_per_byte"]
 
 
-def test_a_kill_between_two_removals_is_made_good_on_the_next_start(tmp_path: Path) -> None:
-    config = settings()
-    model = decoder(config)
-    train(model, data(), config, folder=tmp_path, seed=1)
-    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
-    (tmp_path / "checkpoints" / "step-1").mkdir()
-    (tmp_path / "checkpoints" / ".step-0.7.tmp").mkdir()
-    train(model, data(), config, folder=tmp_path, seed=1)
-    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == kept
-
-
-def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(tensors: object, path: Path) -> None:
-        path.write_bytes(b"half")
-        raise SafetensorError("No space left on device (os error 28)")
-
-    monkeypatch.setattr("tsumugu.training.checkpoint.save_file", full)
-    model = decoder(settings())
-    with pytest.raises(OSError, match="cannot be written: No space left"):
-        save_checkpoint(tmp_path, model, build_optimizer(model, settings().optimizer), step=5, keep=2)
-    assert list(tmp_path.iterdir()) == []
+def test_settings_of_the_tests_are_a_recipe_s() -> None:
+    PretrainConfig.model_validate(config().model_dump())
+    assert shape().num_hidden_layers == 1

@@ -224,13 +224,14 @@ class Head(nn.Module):
         super().__init__()
         self.weight: Tensor = nn.Parameter(torch.empty(vocab_size, config.hidden_size))
         self.z_loss = 0.0
-        """Weight of the squared log of the softmax's denominator (PaLM; Chowdhery et al. 2022)."""
+        """Weight of the squared log of the softmax's denominator (Chowdhery et al. 2022), in training."""
 
     def forward(self, hidden: Tensor, targets: Tensor | None) -> Tensor:
         """`[B, T, D]` to `[B, T, V]`, or to `float32 []` with `targets` `int64 [B, T]`."""
         if targets is None:
             return F.linear(hidden, self.weight)
-        return linear_cross_entropy(hidden.flatten(0, 1), self.weight, targets.flatten(), z_loss=self.z_loss)
+        z_loss = self.z_loss if self.training else 0.0
+        return linear_cross_entropy(hidden.flatten(0, 1), self.weight, targets.flatten(), z_loss=z_loss)
 
 
 def _norm(config: ModelConfig) -> nn.Module:

@@ -74,7 +74,7 @@ class Loader:
 
     def read(self, samples: Sequence[range]) -> Batch:
         """The batch of these samples, in their order."""
-        rows = [row for numbers in samples for row in self._rows(numbers.start, len(numbers))]
+        rows = self.rows(samples)
         width = self.sequence_length + 1
         tokens = np.empty((len(rows), width), dtype=np.int64)
         filled = np.empty(len(rows), dtype=np.int64)
@@ -90,9 +90,9 @@ class Loader:
             return Batch(tokens, mask)
         return self._with_boundaries(tokens, mask, rows, filled)
 
-    def rows(self, index: int) -> list[Row]:
-        """Where the rows of batch number `index` come from."""
-        return self._rows(index * self.batch_size, self.batch_size)
+    def rows(self, samples: Sequence[range]) -> list[Row]:
+        """Where these samples come from, in their order."""
+        return [row for numbers in samples for row in self._rows(numbers.start, len(numbers))]
 
     def _rows(self, first: int, count: int) -> list[Row]:
         last = first + count

@@ -1,7 +1,9 @@
 """`tsumugu tokens show`: what the model read in one training step, decoded.
 
-The batch is computed anew from `recipe.yaml` and the token shards, as training computes it: that
-is what makes it a pure function of its number. The run may be finished, under way, or stopped.
+The batch is computed anew from `recipe.yaml` and the token shards, as training computes it: what a
+sample is, is a pure function of its number. Which samples a step read stands in its row of
+`metrics.jsonl`; where there is no such row, the recipe's plan tells. The run may be finished, under way,
+or stopped.
 """
 
 import os
@@ -26,9 +28,13 @@ from tsumugu.tokens.opening import PACKING, is_packed, open_loader, run_length
 from tsumugu.tokens.sequences import Span, each_span
 from tsumugu.tokens.shards import read_index
 from tsumugu.tokens.split import is_validation
+from tsumugu.training.config import PretrainConfig
+from tsumugu.training.events import read_events
 from tsumugu.training.metrics import read_metrics
+from tsumugu.training.schedule import batch_size, samples_before
 from tsumugu.visible import visible
 
+_SAMPLES = "samples"
 _BEGINNING = 160
 """Characters of a document that are shown when no single row was asked for."""
 
@@ -74,10 +80,12 @@ class ShownBatch:
     steps: int
     sequence_length: int
     metrics: dict[str, Any] | None
-    """The step's row of `metrics.jsonl`, if it has been taken."""
+    """The step's row of `metrics.jsonl`, if it has been taken; without a loss if it was not applied."""
     from_recipe: bool
     """False: the weights in the folder come from another recipe than the one that stands there."""
     rows: list[ShownRow]
+    note: str = ""
+    """Why the step may read something else in the end; empty if it cannot."""
 
     def to_json(self) -> dict[str, Any]:
         """Everything, as JSON."""
@@ -95,21 +103,52 @@ def show(run: Path, batch: int, *, row: int | None = None) -> ShownBatch:
         raise TsumuguError(f"{run} is not a run folder: it holds no recipe.yaml")
     recipe = load_recipe(recipe_path)
     _check("batch", batch, 1, recipe.pretrain.steps, "training steps, the first of which is 1")
-    size = recipe.pretrain.global_batch_size
+    size = batch_size(batch, recipe.pretrain)
     if row is not None:
         _check("row", row, 0, size - 1, f"rows in a batch of {size}, the first of which is 0")
     folder = next((path for path in (run / "pretrain.partial", run / "pretrain") if path.exists()), None)
-    metrics = [] if folder is None else read_metrics(folder / "metrics.jsonl")
+    taken = (
+        [] if folder is None else [row for row in read_metrics(folder / "metrics.jsonl") if _SAMPLES in row]
+    )
+    metrics = next((entry for entry in taken if entry["step"] == batch), None)
+    samples = samples_of(batch, recipe.pretrain, taken)
+    note = ""
+    if metrics is None and folder is not None and _was_disturbed(folder):
+        note = (
+            "steps of this run were left out, and what they read is never read again; where that lies "
+            "before this step, it reads what comes after it instead"
+        )
     with _loader(run, recipe, folder) as loader:
-        found = loader.rows(batch - 1)
+        found = list(enumerate(loader.rows(samples)))
         return ShownBatch(
             batch=batch,
             steps=recipe.pretrain.steps,
             sequence_length=recipe.pretrain.sequence_length,
-            metrics=next((entry for entry in metrics if entry["step"] == batch and "loss" in entry), None),
+            metrics=metrics,
             from_recipe=folder is None or is_from_recipe(recipe, run, "pretrain"),
             rows=_shown_rows(found if row is None else [found[row]], loader, run, recipe),
+            note=note,
         )
+
+
+def samples_of(step: int, config: PretrainConfig, taken: Sequence[dict[str, Any]]) -> list[range]:
+    """The samples that a step reads, in order.
+
+    Args:
+        step: from 1.
+        config: the training.
+        taken: the rows of `metrics.jsonl` of steps that were taken, in order; they need not reach `step`.
+    """
+    size = batch_size(step, config)
+    before = 0, 0
+    for row in taken:
+        if row["step"] == step:
+            return [range(*pair) for pair in row.get("read", [[row[_SAMPLES] - size, row[_SAMPLES]]])]
+        if row["step"] < step:
+            before = row["step"], row[_SAMPLES]
+    last, consumed = before
+    first = consumed + samples_before(step, config) - samples_before(last + 1, config)
+    return [range(first, first + size)]
 
 
 def render(shown: ShownBatch, *, run: str, whole: bool) -> str:
@@ -121,6 +160,8 @@ def render(shown: ShownBatch, *, run: str, whole: bool) -> str:
     ]
     if shown.metrics is None:
         lines.append("this step has not been taken yet")
+    elif "loss" not in shown.metrics:
+        lines.append("this step was not applied: its loss or gradient is not sound (see events.jsonl)")
     else:
         lines.append(
             f"loss {shown.metrics['loss']:.4f}, gradient norm {shown.metrics['grad_norm']:.4f}, "
@@ -128,6 +169,8 @@ def render(shown: ShownBatch, *, run: str, whole: bool) -> str:
         )
     if not shown.from_recipe:
         lines.append("note: recipe.yaml has changed since this model was trained; it read something else")
+    if shown.note:
+        lines.append(f"note: {shown.note}")
     for row in shown.rows:
         padding = f", {row.padding} tokens of padding" if row.padding else ""
         lines += ["", f"=== row {row.row}: sample {row.sample}, epoch {row.epoch}{padding}"]
@@ -169,7 +212,11 @@ def _loader(run: Path, recipe: Recipe, pretrain: Path | None) -> Iterator[Loader
         yield open_loader(tokens, recipe.data, length, seed=recipe.seed, packing=packing, resources=resources)
 
 
-def _shown_rows(rows: Sequence[Row], loader: Loader, run: Path, recipe: Recipe) -> list[ShownRow]:
+def _was_disturbed(folder: Path) -> bool:
+    return any(_SAMPLES in event for event in read_events(folder / "events.jsonl"))
+
+
+def _shown_rows(rows: Sequence[tuple[int, Row]], loader: Loader, run: Path, recipe: Recipe) -> list[ShownRow]:
     decode = load_encoder(run / "tokenizer").decode
     names = [source.name for source in read_index(run / "tokens").sources]
 
@@ -196,7 +243,7 @@ def _shown_rows(rows: Sequence[Row], loader: Loader, run: Path, recipe: Recipe) 
 
     return [
         ShownRow(
-            row=row.sample % loader.batch_size,
+            row=place,
             sample=row.sample,
             epoch=row.epoch + 1,
             padding=loader.sequence_length + 1 - sum(span.length for span in row.spans),
@@ -206,7 +253,7 @@ def _shown_rows(rows: Sequence[Row], loader: Loader, run: Path, recipe: Recipe) 
                 for document in _documents(span)
             ],
         )
-        for row in rows
+        for place, row in rows
     ]
 
 

@@ -1,40 +1,48 @@
 """Checkpoints: everything that going on needs, for any layout of processes.
 
-`step-N/` holds one safetensors file per process, written by PyTorch's distributed checkpointing
-(DCP), with that process's share of the weights and of the optimizer's moments, by their names in
-the whole model; and `state.json` with the counters and the checksums of the files. The learning
-rate, the data order and the random numbers are functions of these counters. No file can run code
-when it is loaded.
+`step-N/` holds the weights and the optimizer's moments, by their names in the whole model, in one file
+per process, written by PyTorch's distributed checkpointing (DCP); and `state.json` with the counters and
+the checksums of the files. The learning rate, the data order and the random numbers are functions of
+these counters. No file can run code when it is loaded.
 
-A save copies the numbers to memory and returns; they are written behind the training's back into
-a folder with another name, which gets its own when all is on the disk. So a checkpoint is whole or
-absent, and what is damaged later is noticed before it is loaded.
+A save copies the numbers to memory and returns; they are written behind the training's back into a
+folder with another name, which gets its own when all is on the disk. So a checkpoint is whole or absent,
+and what is damaged later is noticed before it is loaded.
 """
 
 import os
-import threading
+import shutil
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import xxhash
-from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict_loader import load as load_state
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from tsumugu.errors import TsumuguError
-from tsumugu.files import read_json, remove_leftovers, write_json
+from tsumugu.files import remove_leftovers
 from tsumugu.model.decoder import Decoder
+from tsumugu.training.checkpoint_files import (
+    Files,
+    ShardWriter,
+    find_damage,
+    flush_folder,
+    one_process_is_meant,
+    read_state,
+    reader,
+    write_state,
+)
 from tsumugu.training.parallelize import ParallelModel
 from tsumugu.training.processes import broadcast_object
 
 _PREFIX = "step-"
-_STATE = "state.json"
 _OPTIMIZER = "optimizer."
-_BLOCK = 2**24
 
 
 @dataclass
@@ -63,64 +71,82 @@ class Checkpoints:
         # Saves talk to each other while training does.
         self._group = dist.new_group(backend="gloo") if dist.is_initialized() else None
         self._saving: Future[Any] | None = None
-        self._finishing: threading.Thread | None = None
-        self._failure: BaseException | None = None
+        self._aside: Path | None = None
+        self._newest: int | None = None
+        self.damages: list[str] = []
+        """What `restore` found wrong with checkpoints that it passed over."""
         if self._first:
             folder.mkdir(parents=True, exist_ok=True)
-            remove_old_checkpoints(folder, keep=keep)
+            remove_leftovers(folder)
         if self._group is not None:
             dist.barrier(self._group)
 
     def save(self, model: ParallelModel, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
         """Begin to write `step-N`; an earlier save is waited for.
 
+        Checkpoints of later steps go when it is done: they were damaged, and passed over.
+
         Raises:
-            TsumuguError: a weight is no number.
-            OSError: an earlier save failed.
+            TsumuguError: a weight is no number, or the earlier save failed.
         """
         self.wait()
+        if progress.step == self._newest:
+            return
         tensors = _tensors(model, optimizer)
         _check_finite(tensors, progress.step)
-        name = f"{_PREFIX}{progress.step}"
-        if broadcast_object((self._folder / name).exists()):
-            return
         # In the form that `remove_leftovers` clears away, and the same on all processes.
-        aside = self._folder / f".{name}.{broadcast_object(os.getpid())}.tmp"
-        response = async_save(
-            tensors,
-            storage_writer=HuggingFaceStorageWriter(str(aside), save_distributed=True),
-            process_group=self._group,
-        )
+        self._aside = self._folder / f".{_PREFIX}{progress.step}.{broadcast_object(os.getpid())}.tmp"
+        aside, state = self._aside, asdict(progress)
+
+        def publish(files: Files) -> None:
+            write_state(aside, state, files)
+            _put_in_place(aside, self._folder / f"{_PREFIX}{state['step']}")
+            remove_checkpoints(self._folder, newest=state["step"], keep=self._keep, later=True)
+
+        one_process_is_meant()
+        response = async_save(tensors, storage_writer=ShardWriter(aside, publish), process_group=self._group)
         assert isinstance(response, Future)
         self._saving = response
-        if self._first:
-            state = asdict(progress)
-            self._finishing = threading.Thread(
-                target=self._finish, args=(response, aside, self._folder / name, state), name="checkpoint"
-            )
-            self._finishing.start()
+        self._newest = progress.step
 
     def wait(self) -> None:
         """Return when nothing is being written any more.
 
         Raises:
-            OSError: the save failed; the message says why.
+            TsumuguError: the save failed; the message says why. It is raised on all processes.
         """
-        if self._finishing is not None:
-            self._finishing.join()
-        failure = self._failure
-        if self._saving is not None and failure is None:
-            failure = self._saving.exception()
-        self._saving = self._finishing = self._failure = None
-        if failure is not None:
-            raise OSError(f"{self._folder}: the checkpoint cannot be written: {_cause(failure)}") from failure
+        if self._saving is None:
+            return
+        error = self._saving.exception()
+        self._saving = None
+        if error is None:
+            return
+        self._newest = None
+        if self._first and self._aside is not None:
+            # All processes have stopped writing before any of them hears of an error.
+            shutil.rmtree(self._aside, ignore_errors=True)
+        if isinstance(error, CheckpointException):
+            raise TsumuguError(
+                f"pretrain: no checkpoint can be written below {self._folder}: {_cause(error)}. The earlier "
+                f"ones are whole; when that is put right, the same command goes on from the last of them"
+            ) from error
+        raise error
 
-    def check(self) -> None:
-        """Raise what went wrong with a save that has ended."""
-        if self._saving is not None and self._saving.done():
-            ended = self._finishing is None or not self._finishing.is_alive()
-            if ended:
+    @contextmanager
+    def at_rest_in_the_end(self) -> Iterator[None]:
+        """However the block ends, a save that has begun is brought to its end."""
+        try:
+            yield
+        finally:
+            # What went wrong in the block is what must be told.
+            with suppress(Exception):
                 self.wait()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a save went wrong, as far as this process knows; `wait` says how."""
+        saving = self._saving
+        return saving is not None and saving.done() and saving.exception() is not None
 
     def restore(self, model: ParallelModel, optimizer: torch.optim.Optimizer) -> Progress | None:
         """Load the newest checkpoint whose files are what was written; None if there is none.
@@ -129,62 +155,53 @@ class Checkpoints:
             TsumuguError: there are checkpoints, and all of them are damaged.
         """
         self.wait()
-        names = broadcast_object([f"{_PREFIX}{step}" for step in reversed(_steps(self._folder))])
-        damages = []
-        for name in names:
-            damage = self._damage(self._folder / name)
-            if damage is None:
-                return _load(self._folder / name, model, optimizer)
-            damages.append(damage)
-        if damages:
+        self.damages = []
+        steps: list[int] = broadcast_object(_steps(self._folder))
+        for step in reversed(steps):
+            checkpoint = self._folder / f"{_PREFIX}{step}"
+            damage = self._damage(checkpoint)
+            if damage is not None:
+                self.damages.append(damage)
+                continue
+            progress = _load(checkpoint, model, optimizer, self._group)
+            self._newest = step
+            if self._first:
+                # What a kill between two removals left. The damaged ones stay until there is a better one.
+                remove_checkpoints(self._folder, newest=step, keep=self._keep, later=False)
+            return progress
+        if self.damages:
             raise TsumuguError(
-                f"no checkpoint below {self._folder} can be used: {'; '.join(damages)}. Restore one from a "
-                f"copy, or delete them to begin again"
+                f"pretrain: no checkpoint below {self._folder} can be used: {'; '.join(self.damages)}. "
+                f"Restore one from a copy, or delete them to begin again"
             )
         return None
 
     def _damage(self, checkpoint: Path) -> str | None:
         """What is wrong with a checkpoint, the same on all processes; every one reads some of the files."""
-        try:
-            files = sorted(read_json(checkpoint / _STATE)["files"].items())
-        except (OSError, ValueError, KeyError) as error:
-            found: str | None = f"{checkpoint / _STATE}: {error}"
-            files = []
-        else:
-            found = None
-        rank, count = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        for name, entry in files[rank::count]:
-            path = checkpoint / name
-            if not path.is_file() or path.stat().st_size != entry["bytes"] or _xxh3(path) != entry["xxh3"]:
-                found = f"{path} is not what was written"
         if self._group is None:
-            return found
+            return find_damage(checkpoint)
+        count = dist.get_world_size(self._group)
         everyone: list[str | None] = [None] * count
+        found = find_damage(checkpoint, part=(dist.get_rank(self._group), count))
         dist.all_gather_object(everyone, found, group=self._group)
         return next((damage for damage in everyone if damage), None)
 
-    def _finish(self, saving: Future[Any], aside: Path, final: Path, state: dict[str, Any]) -> None:
-        try:
-            if saving.exception() is not None:
-                return
-            names = sorted(path.name for path in aside.iterdir())
-            files = {
-                name: {"bytes": (aside / name).stat().st_size, "xxh3": _xxh3(aside / name)} for name in names
-            }
-            write_json(aside / _STATE, {**state, "files": files})
-            aside.rename(final)
-            _flush_folder(self._folder)
-            remove_old_checkpoints(self._folder, keep=self._keep)
-        except BaseException as error:  # noqa: BLE001 - it is raised again where the training waits
-            self._failure = error
 
+def remove_checkpoints(folder: Path, *, newest: int, keep: int, later: bool) -> None:
+    """Leave `keep` checkpoints up to that of step `newest`, and nothing that a kill interrupted.
 
-def remove_old_checkpoints(folder: Path, *, keep: int) -> None:
-    """Leave the newest `keep` checkpoints, and nothing of those that a kill interrupted."""
-    for old in _steps(folder)[:-keep]:
+    Args:
+        folder: all of them.
+        newest: a step that has one.
+        keep: how many stay.
+        later: whether those of later steps go, too.
+    """
+    steps = _steps(folder)
+    old = [step for step in steps if step <= newest][:-keep]
+    for step in old + [step for step in steps if later and step > newest]:
         # Renamed first: a kill in the middle must not leave half of a checkpoint under its name.
-        path = folder / f"{_PREFIX}{old}"
-        path.rename(folder / f".{path.name}.{os.getpid()}.tmp")
+        path = folder / f"{_PREFIX}{step}"
+        path.rename(_leftover(path))
     remove_leftovers(folder)
 
 
@@ -195,17 +212,29 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 
 def load_weights(checkpoint: Path, model: Decoder) -> None:
-    """Copy a checkpoint's weights into a whole model on this process, whatever layout wrote them."""
+    """Copy a checkpoint's weights into a whole model on this process, whatever layout wrote them.
+
+    Raises:
+        TsumuguError: the checkpoint is damaged.
+    """
+    if damage := find_damage(checkpoint):
+        raise TsumuguError(
+            f"{damage}. Restore it from a copy, or delete {checkpoint.parent.parent} to train again"
+        )
     tensors: dict[str, Any] = {name: p.detach() for name, p in model.named_parameters()}
-    load_state(tensors, storage_reader=HuggingFaceStorageReader(str(checkpoint)), no_dist=True)
+    one_process_is_meant()
+    load_state(tensors, storage_reader=reader(checkpoint), no_dist=True)
 
 
-def _load(checkpoint: Path, model: ParallelModel, optimizer: torch.optim.Optimizer) -> Progress:
-    state = read_json(checkpoint / _STATE)
-    del state["files"]
+def _load(
+    checkpoint: Path,
+    model: ParallelModel,
+    optimizer: torch.optim.Optimizer,
+    group: dist.ProcessGroup | None,
+) -> Progress:
+    state, _ = read_state(checkpoint)
     progress = Progress(**state)
-    reader = HuggingFaceStorageReader(str(checkpoint))
-    saved = reader.read_metadata().state_dict_metadata
+    saved = reader(checkpoint).read_metadata().state_dict_metadata
     tensors: list[dict[str, Any]] = []
     for part in model.parts:
         # Part by part: the two copies of a tied embedding have one name.
@@ -224,8 +253,9 @@ def _load(checkpoint: Path, model: ParallelModel, optimizer: torch.optim.Optimiz
                 moments["step"] = torch.tensor(float(progress.updates), device=model.device)
             optimizer.state[parameter] = moments
         tensors.append(found)
+    one_process_is_meant()
     for found in tensors:
-        load_state(found, storage_reader=HuggingFaceStorageReader(str(checkpoint)))
+        load_state(found, storage_reader=reader(checkpoint), process_group=group)
     return progress
 
 
@@ -252,9 +282,8 @@ def _check_finite(tensors: dict[str, Any], step: int) -> None:
     locals_ = [t.to_local() if hasattr(t, "to_local") else t for t in tensors.values()]
     # A sum is infinite or no number if one of its terms is.
     sums = torch.stack([t.sum(dtype=torch.float32) for t in locals_ if t.numel()])
-    bad = (~sums.isfinite()).sum().to(torch.float32).cpu()
+    bad = (~sums.isfinite()).sum().to(torch.float32)
     if dist.is_initialized():
-        bad = bad.to(locals_[0].device)
         dist.all_reduce(bad)
     if bad > 0:
         raise TsumuguError(
@@ -264,29 +293,23 @@ def _check_finite(tensors: dict[str, Any], step: int) -> None:
         )
 
 
-def _cause(error: BaseException) -> str:
+def _put_in_place(aside: Path, final: Path) -> None:
+    if final.exists():
+        # One that was passed over.
+        final.rename(_leftover(final))
+    aside.rename(final)
+    flush_folder(final.parent)
+
+
+def _leftover(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.old.tmp")
+
+
+def _cause(error: CheckpointException) -> str:
     """The innermost reason, without the wrappers of the libraries on the way."""
-    failures = getattr(error, "failures", None)
-    if failures:
-        inner = next(iter(failures.values()))
-        error = inner[0] if isinstance(inner, tuple) else inner
-    return str(error) or type(error).__name__
-
-
-def _xxh3(path: Path) -> str:
-    digest = xxhash.xxh3_128()
-    with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    failures = list(error.failures.values())
+    cause = failures[0][0] if failures else error
+    return str(cause) or type(cause).__name__
 
 
 def _steps(folder: Path) -> list[int]:

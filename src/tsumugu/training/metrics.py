@@ -5,6 +5,8 @@ the checkpoint that training goes on from, so that no step stands in it twice.
 """
 
 import json
+import os
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +21,27 @@ class MetricsLog:
         rows = self._rewrite(last_step)
         self.seconds = float(rows[-1]["seconds"]) if rows else 0.0
         """Training time before this process, from the last row that stays."""
-        self._stream = path.open("a", encoding="utf-8")
+        self.validated = max((row["step"] for row in rows if "validation_loss" in row), default=0)
+        """The last step after which the validation loss was measured before this process."""
+        self._stream = open_lines(path)
 
     def append(self, row: dict[str, Any]) -> None:
         """Write one row; it is in the file when this returns."""
-        self._stream.write(_line(row))
-        self._stream.flush()
+        append_line(self._stream, json.dumps(row, allow_nan=False))
 
     def cut_back(self, last_step: int) -> None:
         """Take out the rows after `last_step`: training goes on from there."""
         self._stream.close()
         self._rewrite(last_step)
-        self._stream = self._path.open("a", encoding="utf-8")
+        self._stream = open_lines(self._path)
+
+    def to_disk(self) -> None:
+        """Return when all rows would outlive the machine's end, as the checkpoint after them does."""
+        try:
+            os.fsync(self._stream.fileno())
+        except OSError as error:
+            error.filename = str(self._path)
+            raise
 
     def close(self) -> None:
         """Close the file."""
@@ -38,7 +49,7 @@ class MetricsLog:
 
     def _rewrite(self, last_step: int) -> list[dict[str, Any]]:
         rows = [row for row in read_metrics(self._path) if row["step"] <= last_step]
-        write_text(self._path, "".join(_line(row) for row in rows))
+        write_text(self._path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
         return rows
 
 
@@ -50,5 +61,18 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.split("\n")[:-1]]
 
 
-def _line(row: dict[str, Any]) -> str:
-    return json.dumps(row, allow_nan=False) + "\n"
+def open_lines(path: Path) -> FileIO:
+    """A file that `append_line` writes to, from its end on."""
+    return FileIO(str(path), "a")
+
+
+def append_line(stream: FileIO, line: str) -> None:
+    """Write a line through; what goes wrong names the file, which a full disk does not."""
+    left = memoryview(line.encode() + b"\n")
+    try:
+        while left:
+            # All that is there is written before there is an error.
+            left = left[stream.write(left) :]
+    except OSError as error:
+        error.filename = stream.name
+        raise

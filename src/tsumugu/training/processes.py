@@ -5,12 +5,15 @@ single process and no process group. After a worker's death torchrun starts all 
 same rendezvous store, so every attempt uses a name space of its own there.
 """
 
+import json
 import os
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -24,6 +27,14 @@ MESH = ("pipeline", "data_replicate", "data_shard", "context", "tensor")
 """Dimensions of the mesh, the closest neighbours last."""
 TIMEOUT = timedelta(minutes=10)
 """After which a process that waits for another gives up; torchrun then starts all again."""
+_LOOK = 0.2
+"""Seconds between two looks for a word of the first process."""
+_LOST = re.compile(
+    r"Connection (closed|reset|refused)|Broken pipe|Socket Timeout|Timed out waiting|remote process exited"
+)
+"""What gloo and NCCL say when another process has ended."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,11 @@ def this_process() -> Process:
 
 @contextmanager
 def process_group(process: Process) -> Iterator[None]:
-    """The default process group, if there is more than one process."""
+    """The default process group, if there is more than one process.
+
+    Raises:
+        TsumuguError: another process ended, in the place of what PyTorch says then.
+    """
     if process.device.type == "cuda":
         torch.cuda.set_device(process.device)
     if process.world_size == 1 or dist.is_initialized():
@@ -81,8 +96,14 @@ def process_group(process: Process) -> Iterator[None]:
     )
     try:
         yield
-    finally:
-        dist.destroy_process_group()
+    except RuntimeError as error:
+        if not is_lost(error):
+            raise
+        raise TsumuguError(
+            f"process {process.rank} ends since another one has ended, which says why ({_first_line(error)})"
+        ) from error
+    # Not after an error: others may be in the middle of something. Their wait ends with this process.
+    dist.destroy_process_group()
 
 
 def build_mesh(layout: Layout, device: torch.device) -> DeviceMesh:
@@ -102,6 +123,55 @@ def broadcast_object(value: Any) -> Any:
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def tell(topic: str, value: Any) -> None:
+    """Leave a word, which is JSON, for all processes that `hear`."""
+    if dist.is_initialized():
+        dist.distributed_c10d._get_default_store().set(topic, json.dumps(value))
+
+
+def hear(topic: str) -> Any:
+    """What another process tells about `topic`, however long it takes: a collective would time out."""
+    store = dist.distributed_c10d._get_default_store()
+    while not store.check([topic]):
+        time.sleep(_LOOK)
+    return json.loads(store.get(topic))
+
+
+def first_before_others(topic: str, function: Callable[[], T]) -> T:
+    """`function()` on the first process, which may take long, and then on the others.
+
+    Raises:
+        TsumuguError: on the others, if it failed on the first.
+    """
+    if not dist.is_initialized():
+        return function()
+    if dist.get_rank() > 0:
+        if not hear(topic):
+            raise TsumuguError(f"the first process failed ({topic}), and says why")
+        return function()
+    try:
+        found = function()
+    except BaseException:
+        tell(topic, False)
+        raise
+    tell(topic, True)
+    return found
+
+
+def any_process(value: bool, device: torch.device) -> bool:
+    """Whether `value` is true on any process."""
+    if not dist.is_initialized():
+        return value
+    count = torch.tensor(float(value), device=device)
+    dist.all_reduce(count)
+    return bool(count > 0)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an error says that another process has ended."""
+    return isinstance(error, RuntimeError) and bool(_LOST.search(str(error)))
 
 
 def machines(process: Process) -> Machines:
@@ -125,3 +195,7 @@ def _store(process: Process) -> PrefixStore:
         multi_tenant=True,
     )
     return PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -37,9 +37,10 @@ def profiled(job: "Job") -> Iterator[Trace]:
     activities = [ProfilerActivity.CPU]
     if torch.cuda.is_available():
         activities.append(ProfilerActivity.CUDA)
+    warmup = min(1, wanted.first_step - 1)
     with profile(
         activities=activities,
-        schedule=schedule(wait=wanted.first_step - 1, warmup=0, active=wanted.steps, repeat=1),
+        schedule=schedule(wait=wanted.first_step - 1 - warmup, warmup=warmup, active=wanted.steps, repeat=1),
         on_trace_ready=lambda found: found.export_chrome_trace(str(folder / f"rank-{job.process.rank}.json")),
         record_shapes=True,
     ) as trace:

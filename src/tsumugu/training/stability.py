@@ -37,7 +37,7 @@ class SpikeGuard:
         self._furthest = 0
         self._offending: list[range] = []
         self.rewinds = 0
-        """In a row that brought training no further; a good reason to go back by one checkpoint more each."""
+        """In a row that brought training no further."""
 
     def judge(self, loss: float, grad_norm: float, *, step: int, samples: Sequence[range]) -> Verdict:
         """The verdict on a step whose gradients are computed and not yet applied.
@@ -89,7 +89,7 @@ class SpikeGuard:
         return tuple(self._offending)
 
     def state(self) -> dict[str, Any]:
-        """All of it, for JSON: to be kept with every checkpoint, and when a rewind begins."""
+        """All of it, for JSON: to be kept with every checkpoint."""
         return {
             "losses": list(self._losses),
             "grad_norms": list(self._grad_norms),

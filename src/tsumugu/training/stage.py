@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from tsumugu.engine import Resources
+from tsumugu.errors import TsumuguError
 from tsumugu.model.decoder import Decoder
 from tsumugu.pipeline import Counts, StageContext, run_stages, say_on_stderr, stage_context
 from tsumugu.recipe import Recipe
@@ -24,10 +25,12 @@ from tsumugu.training.metrics import read_metrics
 from tsumugu.training.parallelize import ParallelModel, Settings, build_model
 from tsumugu.training.processes import (
     Process,
-    broadcast_object,
     build_mesh,
+    first_before_others,
+    hear,
     machines,
     process_group,
+    tell,
     this_process,
 )
 from tsumugu.training.schedule import batch_size
@@ -36,12 +39,13 @@ from tsumugu.training.tracking import Trackers, open_trackers
 from tsumugu.training.trainer import Job, train
 from tsumugu.training.validation import held_out
 
-_TRAIN, _DONE = "train", "done"
+_WORD = "pretrain"
+_TRAIN, _DONE, _FAILED = "train", "done", "failed"
 
 
 def run(context: StageContext) -> Counts:
     """Train; leave `checkpoints/`, `metrics.jsonl` and `events.jsonl`; return the facts of the training."""
-    broadcast_object(_TRAIN)
+    tell(_WORD, _TRAIN)
     return _train(context, this_process())
 
 
@@ -54,27 +58,34 @@ def pretrain_together(recipe: Recipe, run_folder: Path, *, resources: Resources)
     process = this_process()
     tokenizer = run_folder / "tokenizer"
     if tokenizer.exists():
-        try:
-            _layout(recipe, load_encoder(tokenizer).vocab_size, process)
-        except Exception:
-            if process.is_first:
-                raise
-            # All processes find the same; one tells.
-            raise SystemExit(1) from None
+        # Before there is a process group.
+        _layout(recipe, load_encoder(tokenizer).vocab_size, process)
     with process_group(process):
         if process.is_first:
-            run_stages(
-                recipe,
-                run_folder,
-                last="pretrain",
-                resources=resources,
-                say=say_on_stderr,
-                only_last=True,
-            )
-            broadcast_object(_DONE)
+            _run_for_all(recipe, run_folder, resources)
             return
-        while broadcast_object(None) == _TRAIN:
+        word = hear(_WORD)
+        if word == _FAILED:
+            raise TsumuguError("the first process failed, and says why")
+        if word == _TRAIN:
             _train(stage_context(recipe, run_folder, "pretrain", resources), process)
+
+
+def _run_for_all(recipe: Recipe, run_folder: Path, resources: Resources) -> None:
+    try:
+        run_stages(
+            recipe,
+            run_folder,
+            last="pretrain",
+            resources=resources,
+            say=say_on_stderr,
+            only_last=True,
+        )
+    except BaseException:
+        # Nobody hears this any more who trains already.
+        tell(_WORD, _FAILED)
+        raise
+    tell(_WORD, _DONE)
 
 
 def load_trained(recipe: Recipe, pretrain_folder: Path, *, vocab_size: int) -> Decoder:
@@ -96,13 +107,8 @@ def _train(context: StageContext, process: Process) -> Counts:
 
     tokens = context.inputs["tokens"]
     length = run_length(config)
-    if process.is_first:
-        # It may have to pack documents first; the others find the packing done.
-        loader = _open_loader(context)
-        broadcast_object(None)
-    else:
-        broadcast_object(None)
-        loader = _open_loader(context)
+    # It may have to pack documents first; the others find the packing done.
+    loader = first_before_others("loader", lambda: _open_loader(context))
     uses = source_use(tokens, loader, length)
     side_folder = context.folder.parent / "pretrain-logs"
     trackers = Trackers([])

@@ -6,6 +6,7 @@ computed, even when padding leaves some parts with fewer targets than others.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -91,7 +92,11 @@ def _micro_batch(
 
 
 def compute_gradients(
-    model: ParallelModel, batches: list[MicroBatch], *, max_grad_norm: float, stop: bool = False
+    model: ParallelModel,
+    batches: list[MicroBatch],
+    *,
+    max_grad_norm: float,
+    stop: Callable[[], bool] = lambda: False,
 ) -> StepResult:
     """Leave the clipped gradient of the mean loss in the parameters' `.grad`.
 
@@ -99,7 +104,7 @@ def compute_gradients(
         model: with no gradients, or with zeros.
         batches: this process's share of the batch.
         max_grad_norm: longer gradients are shortened to this length.
-        stop: whether this process was asked to stop; all learn of it.
+        stop: whether this process was asked to stop, looked at as late as possible; all learn of it.
     """
     loss = model.forward_backward(batches)
     loss_sum, square, targets, signals = _summed(model, loss, batches, squared_norm(model), stop)
@@ -111,12 +116,14 @@ def compute_gradients(
     return result
 
 
-def mean_loss(model: ParallelModel, batches: list[MicroBatch]) -> StepResult:
-    """The mean loss without gradients."""
+def mean_loss(
+    model: ParallelModel, batches: list[MicroBatch], *, stop: Callable[[], bool] = lambda: False
+) -> StepResult:
+    """The mean loss without gradients; `stop` as in `compute_gradients`."""
     loss = model.loss(batches)
     none = torch.zeros((), device=model.device)
-    loss_sum, _, targets, _ = _summed(model, loss, batches, none, False)
-    return StepResult(loss_sum / max(1.0, targets), 0.0, int(targets), 0)
+    loss_sum, _, targets, signals = _summed(model, loss, batches, none, stop)
+    return StepResult(loss_sum / max(1.0, targets), 0.0, int(targets), int(signals))
 
 
 def squared_norm(model: ParallelModel) -> Tensor:
@@ -141,7 +148,11 @@ def _gradients(model: ParallelModel) -> list[tuple[str, Tensor]]:
 
 
 def _summed(
-    model: ParallelModel, loss: Tensor, batches: list[MicroBatch], square: Tensor, stop: bool
+    model: ParallelModel,
+    loss: Tensor,
+    batches: list[MicroBatch],
+    square: Tensor,
+    stop: Callable[[], bool],
 ) -> list[float]:
     """Sums over all processes of the loss, the square, the targets and the signals."""
     counted = torch.stack([(batch.targets != IGNORED).sum() for batch in batches]).sum()
@@ -149,7 +160,7 @@ def _summed(
     speaks = model.mesh is None or (
         model.mesh.get_local_rank("tensor") == 0 and any(part.head is not None for part in model.parts)
     )
-    values = [loss if speaks else loss * 0, square, counted * speaks, torch.tensor(float(stop))]
+    values = [loss if speaks else loss * 0, square, counted * speaks, torch.tensor(float(stop()))]
     vector = torch.stack([value.to(model.device, torch.float64) for value in values])
     if dist.is_initialized():
         dist.all_reduce(vector)

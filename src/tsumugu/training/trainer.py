@@ -5,18 +5,19 @@ its optimizer and a few counters. So a run that was stopped and goes on computes
 the bit, as one that was not (on the same layout of the same devices).
 """
 
+import math
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from tqdm import tqdm
 
-from tsumugu.errors import TsumuguError
+from tsumugu.errors import Stopped, TsumuguError
 from tsumugu.tokens.loader import Batch, Loader
 from tsumugu.tokens.prefetching import prefetched
 from tsumugu.training.checkpoint import Checkpoints, Progress
@@ -25,18 +26,14 @@ from tsumugu.training.events import EventLog
 from tsumugu.training.metrics import MetricsLog
 from tsumugu.training.optimizer import build_optimizer, set_learning_rate
 from tsumugu.training.parallelize import ParallelModel
-from tsumugu.training.processes import Process
-from tsumugu.training.profiling import profiled
+from tsumugu.training.processes import Process, any_process, broadcast_object, is_lost
+from tsumugu.training.profiling import Trace, profiled
 from tsumugu.training.schedule import batch_size, learning_rate
 from tsumugu.training.stability import SpikeGuard, Verdict
 from tsumugu.training.step import StepResult, compute_gradients, micro_batches
 from tsumugu.training.throughput import memory_in_use
 from tsumugu.training.tracking import Trackers
 from tsumugu.training.validation import Validation, validation_loss
-
-
-class Stopped(TsumuguError):
-    """The run was asked to stop, and has saved what it had."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ def train(job: Job) -> Progress:
 
     Raises:
         Stopped: on SIGTERM, when the checkpoint is written.
-        TsumuguError: training diverges, or weights cannot be saved.
+        TsumuguError: training diverges, or weights cannot be saved. Raised on all processes.
     """
     config, model = job.config, job.model
     optimizer = build_optimizer(model.named_parameters(), config.optimizer, model=model.parts[0].config)
@@ -85,104 +82,157 @@ def train(job: Job) -> Progress:
     guard = SpikeGuard(config.stability)
     if progress.guard:
         guard.restore(progress.guard)
-    with _Reporter(job, progress) as reporter, _asked_to_stop() as asked, profiled(job) as trace:
-        while progress.step < config.steps:
-            verdict = _train_on(job, optimizer, checkpoints, progress, guard, reporter, asked, trace)
-            if verdict is None:
-                break
-            if verdict.action == "stop":
-                _give_up(job, progress, guard, verdict)
-            checkpoints.wait()
-            failed_at = progress.step + 1
-            progress = _rewind(job, optimizer, checkpoints, guard)
-            reporter.rewound(failed_at, progress, verdict)
+    with (
+        checkpoints.at_rest_in_the_end(),
+        _Reporter(job, progress, checkpoints.damages) as reporter,
+        _asked_to_stop() as asked,
+    ):
+        with profiled(job) as trace:
+            run = _Run(job, optimizer, checkpoints, guard, reporter, asked, trace, progress)
+            run.to_the_end()
         checkpoints.wait()
-    return progress
+        if any_process(asked.to_stop, model.device):
+            run.stop()
+    return run.progress
 
 
-def _train_on(
-    job: Job,
-    optimizer: torch.optim.Optimizer,
-    checkpoints: Checkpoints,
-    progress: Progress,
-    guard: SpikeGuard,
-    reporter: "_Reporter",
-    asked: "_Asked",
-    trace: Any,
-) -> Verdict | None:
-    """Steps until the last one (None), or until one cannot be answered by leaving it out."""
-    config, model = job.config, job.model
-    planned = _Planner(job, guard, progress)
-    with prefetched(planned, progress.step, config.steps) as batches:
-        began = time.perf_counter()
-        for read in batches:
-            step = progress.step + 1
-            torch.manual_seed(_step_seed(job, step))
-            result = _gradients(job, read.batch, stop=asked.to_stop)
-            verdict = guard.judge(result.loss, result.grad_norm, step=step, samples=read.samples)
-            if verdict.action in ("rewind", "stop"):
-                optimizer.zero_grad(set_to_none=True)
-                return verdict
-            rate = learning_rate(step, config)
-            if verdict.action == "apply":
-                set_learning_rate(optimizer, rate)
-                optimizer.step()
-                progress.updates += 1
-                progress.tokens += result.targets
-            optimizer.zero_grad(set_to_none=True)
-            progress.step = step
-            progress.samples = read.samples[-1].stop
-            progress.guard = guard.state()
-            reporter.stepped(progress, result, verdict, read.samples, rate=rate, began=began)
-            trace.step()
-            checkpoints.check()
-            last = step == config.steps
-            if last or step % config.validation_every == 0:
-                reporter.validated(progress, validation_loss(model, job.validation))
-            if last or result.signals or step % config.checkpoint_every == 0:
-                checkpoints.save(model, optimizer, progress)
-            if result.signals and not last:
-                checkpoints.wait()
-                reporter.stopped(progress)
-                raise Stopped(
-                    f"pretrain: asked to stop at step {step}; the checkpoint is written, and the same "
-                    f"command goes on from it"
-                )
+@dataclass
+class _Run:
+    """Training as far as it is."""
+
+    job: Job
+    optimizer: torch.optim.Optimizer
+    checkpoints: Checkpoints
+    guard: SpikeGuard
+    reporter: "_Reporter"
+    asked: "_Asked"
+    trace: Trace
+    progress: Progress
+
+    def to_the_end(self) -> None:
+        """All steps that are left, as often as it takes."""
+        if self._measures_now() and not broadcast_object(self.reporter.has_validated(self.progress.step)):
+            # A stop came in between.
+            self._validate()
+        while True:
+            failed = self._steps()
+            if failed is None:
+                return
+            verdict, samples = failed
+            if verdict.action == "stop":
+                self._give_up(verdict, samples)
+            self._rewind(verdict, samples)
+
+    def stop(self) -> NoReturn:
+        """Save, and end early."""
+        self._save()
+        self.checkpoints.wait()
+        self.reporter.stopped(self.progress)
+        raise Stopped(
+            f"pretrain: asked to stop after step {self.progress.step}; the checkpoint is written, and the "
+            f"same command goes on from it"
+        )
+
+    def _steps(self) -> tuple[Verdict, list[range]] | None:
+        """Steps until the last one (None), or until one cannot be answered by leaving it out."""
+        job, progress = self.job, self.progress
+        config = job.config
+        planned = _Planner(job, self.guard, progress)
+        with prefetched(planned, progress.step, config.steps) as batches:
             began = time.perf_counter()
-    return None
+            for read in batches:
+                step = progress.step + 1
+                torch.manual_seed(_step_seed(job, step))
+                result = _gradients(job, read.batch, stop=self._wants_to_stop)
+                verdict = self.guard.judge(result.loss, result.grad_norm, step=step, samples=read.samples)
+                if verdict.action in ("rewind", "stop"):
+                    self.optimizer.zero_grad(set_to_none=True)
+                    return verdict, read.samples
+                rate = learning_rate(step, config)
+                if verdict.action == "apply":
+                    set_learning_rate(self.optimizer, rate)
+                    self.optimizer.step()
+                    progress.updates += 1
+                    progress.tokens += result.targets
+                self.optimizer.zero_grad(set_to_none=True)
+                progress.step = step
+                progress.samples = read.samples[-1].stop
+                progress.guard = self.guard.state()
+                self.reporter.stepped(progress, result, verdict, read.samples, rate=rate, began=began)
+                self.trace.step()
+                if result.signals:
+                    self.stop()
+                if self._measures_now():
+                    self._validate()
+                if step == config.steps or step % config.checkpoint_every == 0:
+                    self._save()
+                began = time.perf_counter()
+        return None
+
+    def _wants_to_stop(self) -> bool:
+        # A process on which a save failed ends all of them: the stop begins with waiting for that save.
+        return self.asked.to_stop or self.checkpoints.has_failed
+
+    def _measures_now(self) -> bool:
+        step, config = self.progress.step, self.job.config
+        return step > 0 and (step == config.steps or step % config.validation_every == 0)
+
+    def _validate(self) -> None:
+        found = validation_loss(self.job.model, self.job.validation, asked_to_stop=self._wants_to_stop)
+        if found is None:
+            self.stop()
+        loss, step = found["validation_loss"], self.progress.step
+        if not math.isfinite(loss) and step == self.job.config.steps:
+            raise TsumuguError(
+                f"pretrain: the trained model's validation loss is {loss}. The last checkpoint is that of an "
+                f"earlier step; lower pretrain.optimizer.learning_rate, or train on from it with fewer steps"
+            )
+        self.reporter.validated(self.progress, found)
+
+    def _save(self) -> None:
+        self.checkpoints.wait()
+        self.reporter.to_disk()
+        self.checkpoints.save(self.job.model, self.optimizer, self.progress)
+
+    def _rewind(self, verdict: Verdict, samples: list[range]) -> None:
+        """Back to the weights, optimizer and counters of a checkpoint, or of the beginning.
+
+        The guard keeps what it knows in memory alone until the next checkpoint. If this process is killed
+        before, the next one does again what led here, and comes to the same verdicts.
+        """
+        failed_at = self.progress.step + 1
+        self.optimizer.state.clear()
+        progress = self.checkpoints.restore(self.job.model, self.optimizer)
+        if progress is None:
+            self.job.model.initialize()
+            progress = Progress()
+        self.progress = progress
+        self.guard.rewind(progress.guard or None)
+        self.reporter.damaged(self.checkpoints.damages, progress.step)
+        self.reporter.rewound(failed_at, progress, verdict, samples)
+
+    def _give_up(self, verdict: Verdict, samples: list[range]) -> NoReturn:
+        self.checkpoints.wait()
+        self.reporter.gave_up(self.progress, verdict, samples)
+        job, step = self.job, self.progress.step + 1
+        tried = ""
+        if self.guard.rewinds:
+            tried = (
+                f" Going back to a checkpoint and leaving out what the failed steps read did not help, "
+                f"{self.guard.rewinds} times."
+            )
+        raise TsumuguError(
+            f"pretrain: training has diverged at step {step}: {verdict.reason}.{tried} Lower "
+            f"pretrain.optimizer.learning_rate, lengthen schedule.warmup_steps, or raise "
+            f"stability.spike_sigmas if the losses in metrics.jsonl look sound. What the step read: "
+            f"tsumugu tokens show {job.folder.parent} --batch {step}"
+        )
 
 
-def _gradients(job: Job, batch: Batch, *, stop: bool) -> StepResult:
+def _gradients(job: Job, batch: Batch, *, stop: Callable[[], bool]) -> StepResult:
     job.model.train()
     parts = micro_batches(batch, job.micro_batch_size, job.model)
     return compute_gradients(job.model, parts, max_grad_norm=job.config.optimizer.max_grad_norm, stop=stop)
-
-
-def _rewind(
-    job: Job,
-    optimizer: torch.optim.Optimizer,
-    checkpoints: Checkpoints,
-    guard: SpikeGuard,
-) -> Progress:
-    """Weights, optimizer and counters of the last checkpoint, or of the beginning."""
-    optimizer.state.clear()
-    progress = checkpoints.restore(job.model, optimizer)
-    if progress is None:
-        job.model.initialize()
-        progress = Progress()
-    guard.rewind(progress.guard or None)
-    return progress
-
-
-def _give_up(job: Job, progress: Progress, guard: SpikeGuard, verdict: Verdict) -> None:
-    step = progress.step + 1
-    raise TsumuguError(
-        f"pretrain: training has diverged at step {step}: {verdict.reason}. Going back to a checkpoint and "
-        f"leaving out what the failed steps read did not help {guard.rewinds} times. Lower "
-        f"pretrain.optimizer.learning_rate, lengthen schedule.warmup_steps, or raise "
-        f"stability.spike_sigmas if the losses in metrics.jsonl look sound. What the step read: "
-        f"tsumugu tokens show {job.folder.parent} --batch {step}"
-    )
 
 
 def _step_seed(job: Job, step: int) -> int:
@@ -227,7 +277,7 @@ class _Asked:
 
 @contextmanager
 def _asked_to_stop() -> Iterator[_Asked]:
-    """Notice SIGTERM (Slurm, spot machines, Kubernetes) instead of dying of it."""
+    """Notice SIGTERM (Slurm, spot machines, Kubernetes) instead of dying of it, however often it comes."""
     asked = _Asked()
 
     def notice(number: int, frame: object) -> None:
@@ -236,6 +286,12 @@ def _asked_to_stop() -> Iterator[_Asked]:
     before = signal.signal(signal.SIGTERM, notice)
     try:
         yield asked
+    except RuntimeError as error:
+        if asked.to_stop and is_lost(error):
+            # Another process has ended, and torchrun ends this one: there is nothing to be saved or said.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGTERM)
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -243,7 +299,7 @@ def _asked_to_stop() -> Iterator[_Asked]:
 class _Reporter:
     """What people see: the bar, `metrics.jsonl`, `events.jsonl`, the trackers. The first process speaks."""
 
-    def __init__(self, job: Job, progress: Progress) -> None:
+    def __init__(self, job: Job, progress: Progress, damages: Sequence[str]) -> None:
         self._job = job
         self._speaks = job.process.is_first
         self._log = self._events = None
@@ -260,8 +316,9 @@ class _Reporter:
             dynamic_ncols=True,
             disable=not self._speaks,
         )
-        if progress.step:
-            self._event("resumed", progress.step)
+        self.damaged(damages, progress.step)
+        event = "resumed" if progress.step else "started"
+        self._event(event, progress.step, layout=str(job.model.layout))
 
     def __enter__(self) -> "_Reporter":
         return self
@@ -271,6 +328,23 @@ class _Reporter:
         if self._log is not None:
             self._log.close()
         self._job.trackers.close()
+
+    def has_validated(self, step: int) -> bool:
+        """Whether an earlier process measured the validation loss after `step`; the first process knows."""
+        return self._log is not None and self._log.validated == step
+
+    def to_disk(self) -> None:
+        """Before a checkpoint: what `metrics.jsonl` says up to it must not be lost alone."""
+        if self._log is not None:
+            self._log.to_disk()
+
+    def damaged(self, damages: Sequence[str], step: int) -> None:
+        """Checkpoints were passed over, up to that of `step`."""
+        if not self._speaks:
+            return
+        for damage in damages:
+            self._event("damaged", step, reason=damage)
+            self._bar.write(f"pretrain: {damage}; an earlier checkpoint is used")
 
     def stepped(
         self,
@@ -288,12 +362,11 @@ class _Reporter:
         job = self._job
         speed = sum(map(len, samples)) * job.config.sequence_length / (time.perf_counter() - began)
         flops = speed * job.flops_per_token / job.process.world_size
-        row: dict[str, Any] = {"step": progress.step, "tokens": progress.tokens, "samples": progress.samples}
+        row: dict[str, Any] = {"step": progress.step, "tokens": progress.tokens, **_read(samples)}
         if verdict.action == "apply":
             row |= {"loss": result.loss, "grad_norm": result.grad_norm, "learning_rate": rate}
         else:
-            read = [[numbers.start, numbers.stop] for numbers in samples]
-            self._event("skipped", progress.step, reason=verdict.reason, samples=read)
+            self._event("skipped", progress.step, reason=verdict.reason, samples=_pairs(samples))
         row |= {"tokens_per_second": round(speed, 1), "tflops_per_device": round(flops / 1e12, 3)}
         if job.peak_flops:
             row["mfu"] = round(flops / job.peak_flops, 4)
@@ -310,17 +383,21 @@ class _Reporter:
         """The validation loss is measured."""
         if not self._speaks:
             return
+        if not math.isfinite(found["validation_loss"]):
+            reason = f"the validation loss is {found['validation_loss']}"
+            self._event("not measured", progress.step, reason=reason)
+            return
         self._write({"step": progress.step, "tokens": progress.tokens, **found})
         text = f"validation loss {found['validation_loss']:.4f}"
         if "validation_bits_per_byte" in found:
             text += f", {found['validation_bits_per_byte']:.4f} bits per byte"
         self._bar.write(f"pretrain: step {progress.step}, {text}")
 
-    def rewound(self, failed_at: int, progress: Progress, verdict: Verdict) -> None:
+    def rewound(self, failed_at: int, progress: Progress, verdict: Verdict, samples: list[range]) -> None:
         """Training went back."""
         if not self._speaks or self._log is None:
             return
-        self._event("rewound", failed_at, to=progress.step, reason=verdict.reason)
+        self._event("rewound", failed_at, to=progress.step, reason=verdict.reason, samples=_pairs(samples))
         self._bar.write(
             f"pretrain: step {failed_at}: {verdict.reason}; going on from step {progress.step} without what "
             f"the failed steps read"
@@ -328,6 +405,13 @@ class _Reporter:
         self._log.cut_back(progress.step)
         self._bar.reset(self._job.config.steps)
         self._bar.update(progress.step)
+
+    def gave_up(self, progress: Progress, verdict: Verdict, samples: list[range]) -> None:
+        """Training has diverged; its last row says what the failed step read."""
+        step = progress.step + 1
+        self._event("gave up", step, reason=verdict.reason, samples=_pairs(samples))
+        if self._speaks:
+            self._write({"step": step, "tokens": progress.tokens, **_read(samples)})
 
     def stopped(self, progress: Progress) -> None:
         """The run ends early."""
@@ -341,4 +425,15 @@ class _Reporter:
         assert self._log is not None
         row["seconds"] = round(self._before + time.perf_counter() - self._began, 3)
         self._log.append(row)
-        self._job.trackers.log({k: v for k, v in row.items() if k != "step"}, row["step"])
+        numbers = {key: value for key, value in row.items() if key not in ("step", "read")}
+        self._job.trackers.log(numbers, row["step"])
+
+
+def _read(samples: list[range]) -> dict[str, Any]:
+    """For a row: where the data order stands after a step, and what it read if that is in several pieces."""
+    found: dict[str, Any] = {"samples": samples[-1].stop}
+    return found if len(samples) == 1 else {**found, "read": _pairs(samples)}
+
+
+def _pairs(samples: list[range]) -> list[list[int]]:
+    return [[numbers.start, numbers.stop] for numbers in samples]

@@ -1,6 +1,7 @@
 """The validation loss along the way: always of the same held-out sequences, on all processes together."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,9 @@ from tsumugu.tokens.loader import Batch
 from tsumugu.tokens.shards import TokenStream
 from tsumugu.training.parallelize import ParallelModel
 from tsumugu.training.step import mean_loss, micro_batches
+
+_TOGETHER = 8
+"""Micro-batches between two looks at who was asked to stop."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,29 @@ def held_out(
     return Validation(Batch(tokens, mask), micro_batch_size, size)
 
 
-def validation_loss(model: ParallelModel, validation: Validation) -> dict[str, float]:
-    """The mean loss per token in nats, and the bits per byte of the text."""
+def validation_loss(
+    model: ParallelModel, validation: Validation, *, asked_to_stop: Callable[[], bool] = lambda: False
+) -> dict[str, float] | None:
+    """The mean loss per token in nats, and the bits per byte of the text.
+
+    Args:
+        model: on all processes.
+        validation: what this one reads.
+        asked_to_stop: whether this process was; looked at now and then.
+
+    Returns:
+        None, on all processes, if any was asked to stop before the end.
+    """
     model.eval()
-    result = mean_loss(model, micro_batches(validation.batch, validation.micro_batch_size, model))
-    found = {"validation_loss": result.loss}
+    batches = micro_batches(validation.batch, validation.micro_batch_size, model)
+    total, targets = 0.0, 0
+    for start in range(0, len(batches), _TOGETHER):
+        result = mean_loss(model, batches[start : start + _TOGETHER], stop=asked_to_stop)
+        if result.signals:
+            return None
+        total += result.loss * result.targets
+        targets += result.targets
+    found = {"validation_loss": total / targets}
     if validation.bytes:
-        found["validation_bits_per_byte"] = result.loss * result.targets / math.log(2) / validation.bytes
+        found["validation_bits_per_byte"] = total / math.log(2) / validation.bytes
     return found
