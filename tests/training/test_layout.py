@@ -1,0 +1,187 @@
+"""How processes share the work: what `auto` chooses, and in which words the impossible is refused."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tsumugu.errors import TsumuguError
+from tsumugu.model.config import ModelConfig
+from tsumugu.training.layout import (
+    Layout,
+    LayoutConfig,
+    Machines,
+    Training,
+    micro_batch_size,
+    resolve_layout,
+)
+
+TRAINING = Training(
+    model=ModelConfig.model_validate({"preset": "tiny-llama"}),
+    vocab_size=480,
+    sequence_length=64,
+    batch_sizes=(8,),
+    micro_batch_size=None,
+)
+LARGE = replace(
+    TRAINING,
+    model=ModelConfig.model_validate({"preset": "tsumugu-3.6b"}),
+    vocab_size=51_200,
+    sequence_length=4096,
+    batch_sizes=(512,),
+    micro_batch_size=2,
+)
+
+
+def refusal(layout: dict[str, Any] | str, processes: int, **changes: Any) -> str:
+    with pytest.raises(TsumuguError) as caught:
+        resolve_layout(
+            LayoutConfig.model_validate(layout), replace(TRAINING, **changes), Machines(processes, processes)
+        )
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("layout", "processes", "changes", "told"),
+    [
+        (
+            {"tensor": 2},
+            1,
+            {},
+            "cannot work on one process:\n  - its degrees multiply to 2, not to 1; start 2",
+        ),
+        ({"data_shard": 3}, 4, {}, "its degrees multiply to 3, not to 4; start 3 processes"),
+        ({"data_replicate": 3}, 3, {}, "cannot be dealt to data_replicate x data_shard = 3 processes"),
+        ({"tensor": 4}, 4, {}, "tensor = 4 does not divide the model's heads of keys and values (2)"),
+        ({"tensor": 2}, 2, {"vocab_size": 461}, "tensor = 2 does not divide the vocabulary (461)"),
+        ({"context": 3}, 3, {}, "context = 3 cuts a sequence into 6 equal pieces"),
+        (
+            {"context": 2, "tensor": 2},
+            4,
+            {"sequence_length": 68, "float8": True},
+            "float8 works with tensor = 1",
+        ),
+        ({"pipeline": 8}, 8, {}, "8 stages are more than the model's 4 layers; lower pipeline"),
+        (
+            {"pipeline": 4, "pipeline_schedule": "interleaved_1f1b"},
+            4,
+            {},
+            "8 stages are more than the model's 4 layers; lower pipeline, or choose 1f1b",
+        ),
+        (
+            {"pipeline": 2},
+            4,
+            {"micro_batch_size": 4},
+            "needs at least as many micro-batches; a batch of 8 has 1 per process. Lower micro_batch_size",
+        ),
+        ({"pipeline": 2}, 4, {"batch_sizes": (2,)}, "has 1 per process. Raise global_batch_size"),
+        (
+            {"pipeline": 2, "pipeline_schedule": "interleaved_1f1b"},
+            2,
+            {"batch_sizes": (10,), "micro_batch_size": 2},
+            "interleaved_1f1b needs a multiple of pipeline = 2 micro-batches; a batch of 10 has 5",
+        ),
+        ({}, 2, {"micro_batch_size": 8}, "micro_batch_size = 8 does not divide the 4 sequences"),
+        ({}, 4, {"batch_sizes": (2, 4, 6, 8)}, "choose a batch_size_warmup.start that is a multiple of it"),
+        (
+            {"pipeline": 2, "pipeline_schedule": "zbv_zero_bubble"},
+            2,
+            {"checkpointing": "selective"},
+            "choose activation_checkpointing.mode = full, or another schedule",
+        ),
+        (
+            {"pipeline": 2, "pipeline_schedule": "interleaved_zero_bubble"},
+            2,
+            {"compile": True},
+            "choose compile = false, or another schedule",
+        ),
+        ("auto", 5, {}, "auto finds nothing for 5 processes. It came to pipeline 5 (1f1b):\n  - 5 stages"),
+    ],
+)
+def test_a_layout_that_cannot_work_is_refused_with_what_to_change(
+    layout: dict[str, Any] | str, processes: int, changes: dict[str, Any], told: str
+) -> None:
+    assert told in refusal(layout, processes, **changes)
+
+
+def test_all_faults_are_told_at_once_and_one_of_the_batches() -> None:
+    told = refusal({"tensor": 3}, 4, batch_sizes=(2, 4, 6, 8))
+    assert told.count("\n  - ") == 3
+    assert refusal({}, 3, batch_sizes=(2, 4, 8)).count("dealt to") == 1
+
+
+@pytest.mark.parametrize("word", ["fsdp", None, True, 2, ["tensor"]])
+def test_what_is_no_layout_is_told_what_one_is(word: object) -> None:
+    with pytest.raises(ValidationError, match="the word auto, or degrees such as"):
+        LayoutConfig.model_validate(word)
+
+
+@pytest.mark.parametrize("more", [{"tensor": 2}, {"data_shard": 1}, {"pipeline_schedule": "gpipe"}])
+def test_auto_leaves_nothing_to_be_chosen(more: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="auto chooses everything"):
+        LayoutConfig.model_validate({"auto": True, **more})
+
+
+def test_the_word_auto_reads_back_unchanged() -> None:
+    auto = LayoutConfig.model_validate("auto")
+    assert LayoutConfig.model_validate(auto.model_dump()) == auto == LayoutConfig(auto=True)
+
+
+@pytest.mark.parametrize(
+    ("training", "machines", "layout"),
+    [
+        (TRAINING, Machines(1, 1), Layout()),
+        # As many sequences as processes: data parallelism alone.
+        (TRAINING, Machines(8, 8), Layout(data_shard=8)),
+        # More processes than sequences: what is left shares matrices, then layers.
+        (TRAINING, Machines(16, 8), Layout(data_shard=8, tensor=2)),
+        (replace(TRAINING, batch_sizes=(2, 8)), Machines(4, 4), Layout(data_shard=2, tensor=2)),
+        (
+            replace(TRAINING, batch_sizes=(6,), micro_batch_size=1),
+            Machines(4, 4),
+            Layout(data_shard=2, tensor=2),
+        ),
+        (
+            replace(TRAINING, vocab_size=481, batch_sizes=(6,)),
+            Machines(4, 4),
+            Layout(data_shard=2, pipeline=2),
+        ),
+        # Weights and moments of 3.7 billion parameters are 66 GB.
+        (LARGE, Machines(8, 8, 80 * 10**9), Layout(data_shard=8)),
+        (LARGE, Machines(64, 8, 80 * 10**9), Layout(data_replicate=8, data_shard=8)),
+        (LARGE, Machines(64, 8, 12 * 10**9), Layout(data_shard=64)),
+        (LARGE, Machines(64, 8), Layout(data_shard=64)),
+    ],
+)
+def test_auto_prefers_data_parallelism_and_shards_as_far_as_memory_demands(
+    training: Training, machines: Machines, layout: Layout
+) -> None:
+    assert resolve_layout(LayoutConfig(auto=True), training, machines) == layout
+
+
+def test_degrees_that_are_not_given_are_those_that_are_left() -> None:
+    config = LayoutConfig.model_validate({"tensor": 2, "data_replicate": 2})
+    assert resolve_layout(config, TRAINING, Machines(8, 8)) == Layout(
+        data_replicate=2, data_shard=2, tensor=2
+    )
+
+
+@pytest.mark.parametrize(
+    ("layout", "share", "size"),
+    [
+        (Layout(data_shard=2), 12, 12),
+        (Layout(pipeline=2), 12, 6),
+        # Three of seven sequences would leave one over.
+        (Layout(pipeline=2), 7, 1),
+        (Layout(pipeline=4), 4, 1),
+        # Four stages, and a multiple of two micro-batches.
+        (Layout(pipeline=2, pipeline_schedule="interleaved_1f1b"), 12, 3),
+        (Layout(pipeline=2, pipeline_schedule="interleaved_1f1b"), 10, 1),
+        (Layout(pipeline=4), 3, 1),
+    ],
+)
+def test_a_pipeline_gets_the_largest_micro_batches_that_keep_it_busy(
+    layout: Layout, share: int, size: int
+) -> None:
+    assert micro_batch_size(layout, TRAINING, share * layout.data) == size
