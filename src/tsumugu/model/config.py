@@ -23,9 +23,14 @@ class ModelConfig(Section):
     preset: str | None = None
     """A published shape, by name; keys beside it change it. See `tsumugu/model/presets.py`."""
     architecture: Architecture = "gpt-neox"
+    """`gpt2`: learned positions, LayerNorm, GELU. `gpt-neox`: rotary positions instead. `llama`: rotary
+    positions, RMSNorm, SwiGLU, no biases."""
     num_hidden_layers: Annotated[int, Field(ge=1)]
+    """Blocks of attention and MLP."""
     hidden_size: Annotated[int, Field(ge=1)]
+    """Width of embeddings and residual stream."""
     num_attention_heads: Annotated[int, Field(ge=1)]
+    """Heads of queries; they divide `hidden_size`."""
     num_key_value_heads: Annotated[int, Field(ge=1)] | None = None
     """Heads of keys and values, which groups of query heads share (Ainslie et al. 2023); Llama only.
     As many as `num_attention_heads` unless given."""
@@ -33,8 +38,11 @@ class ModelConfig(Section):
     """Width of the MLP. Unless given, four times `hidden_size`; for Llama, whose MLP has three
     matrices instead of two, two thirds of that, rounded up to a multiple of 64."""
     max_position_embeddings: Annotated[int, Field(ge=2)] = 2048
+    """The longest sequence; for GPT-2 also the number of learned positions."""
     rotary_base: Annotated[float, Field(gt=1)] = 10_000.0
+    """Base of the angles of rotary positions (Su et al. 2021)."""
     norm_eps: Annotated[float, Field(gt=0)] = 1e-5
+    """What the norms add to the variance."""
     parallel_residual: bool = False
     """Attention and MLP read the same input instead of one after the other; GPT-NeoX only."""
     qk_norm: bool = False
@@ -42,6 +50,9 @@ class ModelConfig(Section):
     tie_word_embeddings: bool = True
     """One matrix for input and output embeddings."""
     initialization: Initialization = "small"
+    """Standard deviation of the first weights. `small`: sqrt(2 / (5 * hidden_size)), as LINE describes it;
+    `gpt2`: 0.02. Both divide those of the projections into the residual stream by
+    sqrt(2 * num_hidden_layers)."""
 
     @model_validator(mode="before")
     @classmethod

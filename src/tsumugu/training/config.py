@@ -19,9 +19,12 @@ class OptimizerConfig(Section):
     """AdamW (Loshchilov & Hutter 2019), or Muon (Jordan 2024) on the layers' matrices and AdamW elsewhere."""
 
     name: Literal["adamw", "muon"] = "adamw"
+    """`muon` keeps one moment of a matrix instead of two, and sends matrices that processes share to one of
+    them in every step."""
     learning_rate: Annotated[float, Field(gt=0)]
     """The peak, which the schedule scales."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of AdamW, like `beta2` and `eps`."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
     """0.95 as in GPT-3; LINE reports that 0.999 made its training unstable."""
     eps: Annotated[float, Field(gt=0)] = 1e-8
@@ -47,7 +50,9 @@ class ScheduleConfig(Section):
     """Linear warm-up, then one of five ways on. See `schedule.py` for the formulas."""
 
     name: Literal["cosine", "linear", "inverse_sqrt", "constant", "wsd"] = "cosine"
+    """LINE reports that cosine ends better than inverse_sqrt where it does not diverge."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps in which the rate rises along a line from 0 to the peak."""
     final_share: Share = 0.1
     """Share of the peak that is left at the last step; for `inverse_sqrt` the least there is at any
     step; `constant` stays at the peak."""
@@ -99,8 +104,9 @@ class ActivationCheckpointingConfig(Section):
     """Activations that are computed again in the backward pass instead of being kept (Chen et al. 2016)."""
 
     mode: Literal["none", "selective", "full"] = "none"
-    """`full`: a layer keeps its input alone. `selective`: it keeps the results of matrix products and
-    attention too (Korthikanti et al. 2022), and computes the cheap rest again."""
+    """`full`: a layer keeps its input alone. `selective`: it keeps the results of attention and of the
+    matrix products too, but for the MLP's widest, and computes that and the cheap rest again (after
+    Korthikanti et al. 2022)."""
     every: Count = 1
     """Only every n-th layer does so."""
     memory_budget: Share | None = None
@@ -125,19 +131,24 @@ class ProfileConfig(Section):
     """A trace of some steps, for Perfetto or chrome://tracing."""
 
     first_step: Count
-    """Not the first ones of a run, which are slower than the others."""
+    """Counted from where the process begins, which after a stop is later than step 1. Not the very first
+    ones, which are slower than the others."""
     steps: Count
+    """How many steps, one after the other. Traces are large: a few are enough."""
 
 
 class PretrainConfig(Section):
     """Token shards to a trained model."""
 
     steps: Count
+    """Optimizer steps, those that are left out because of a spike included."""
     global_batch_size: Count
-    """Sequences in one optimizer step."""
+    """Sequences in one optimizer step, of all processes together."""
     batch_size_warmup: BatchSizeWarmupConfig | None = None
+    """Smaller batches at the beginning."""
     micro_batch_size: Count | None = None
-    """Sequences in one forward pass; the whole batch unless given."""
+    """Sequences in one forward pass of one process. Unless given, all that a process has of a batch; in a
+    pipeline the most that leave it enough micro-batches."""
     sequence_length: Annotated[int, Field(ge=2)]
     """Tokens in one sequence."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -146,22 +157,28 @@ class PretrainConfig(Section):
     """Weight of the squared log of the softmax's denominator (Chowdhery et al. 2022), which keeps logits from
     drifting; PaLM takes 1e-4, OLMo 1e-5."""
     optimizer: OptimizerConfig
+    """What makes an update of a gradient."""
     schedule: ScheduleConfig = ScheduleConfig()
+    """The learning rate from step to step."""
     stability: StabilityConfig = StabilityConfig()
+    """What happens at spikes of the loss."""
     precision: Literal["auto", "float32", "bfloat16", "float8"] = "auto"
     """Of matrix products; weights and optimizer stay in float32. `auto`: bfloat16 on a GPU, float32 on a
-    CPU."""
+    CPU. `float8` (extra `float8`): those of the layers in float8, the rest in bfloat16."""
     compile: bool = False
     """Compile every layer with `torch.compile`."""
     activation_checkpointing: ActivationCheckpointingConfig = ActivationCheckpointingConfig()
+    """Less memory for more computation."""
     layout: LayoutConfig = LayoutConfig(auto=True)
-    """How the processes that torchrun starts share the work."""
+    """How the processes that torchrun starts share the work: `auto`, or degrees of parallelism."""
     deterministic: bool = True
     """Only kernels that compute the same bits every time, so that a run that goes on after a stop is the run
     that was never stopped. On a GPU they are slower."""
     profile: ProfileConfig | None = None
+    """A trace of some steps."""
     tracking: tuple[Tracker, ...] = ("tensorboard",)
-    """Where the metrics go besides `metrics.jsonl`."""
+    """Where the metrics go besides `metrics.jsonl`: TensorBoard, Weights & Biases (extra `wandb`), Trackio
+    (extra `trackio`)."""
     validation_every: Count = 100
     """Steps between two measurements of the validation loss."""
     validation_sequences: Count = 64
@@ -169,7 +186,8 @@ class PretrainConfig(Section):
     checkpoint_every: Count = 100
     """Steps between two checkpoints."""
     keep_checkpoints: Count = 2
-    """Checkpoints that stay on disk, the newest ones."""
+    """Checkpoints that stay on disk, the newest ones. More than one, so that a damaged one can be passed
+    over."""
 
     @model_validator(mode="after")
     def _numbers_fit(self) -> "PretrainConfig":

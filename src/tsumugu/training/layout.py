@@ -48,17 +48,24 @@ class LayoutConfig(Section):
     pipeline: Annotated[int, Field(ge=1)] = 1
     """Processes that share the layers."""
     pipeline_schedule: Schedule = "1f1b"
+    """In which order a pipeline's stages work on the micro-batches. All but `gpipe` and `1f1b` give
+    every process two stages; those named `zero_bubble` split the backward pass in two."""
 
     @model_validator(mode="before")
     @classmethod
     def _from_word(cls, data: Any) -> Any:
-        return {"auto": True} if data == "auto" else data
+        if data == "auto":
+            return {"auto": True}
+        if not isinstance(data, dict | LayoutConfig):
+            raise ValueError("a layout is the word auto, or degrees such as {tensor: 2, pipeline: 4}")
+        return data
 
     @model_validator(mode="after")
     def _one_way(self) -> "LayoutConfig":
         degrees = (self.data_replicate, self.context, self.tensor, self.pipeline)
-        if self.auto and (self.data_shard is not None or degrees != (1, 1, 1, 1)):
-            raise ValueError("layout: auto chooses all degrees; leave out either auto or the degrees")
+        chosen = self.data_shard is not None or degrees != (1, 1, 1, 1) or self.pipeline_schedule != "1f1b"
+        if self.auto and chosen:
+            raise ValueError("auto chooses everything; leave out either auto or the other keys")
         return self
 
 
@@ -161,6 +168,13 @@ def resolve_layout(config: LayoutConfig, training: Training, machines: Machines)
     if faults:
         lines = "\n".join(f"  - {fault}" for fault in faults)
         count = "one process" if machines.processes == 1 else f"{machines.processes} processes"
+        if config.auto:
+            raise TsumuguError(
+                f"pretrain.layout: auto finds nothing for {count}. It came to {layout}:\n{lines}\n"
+                f"Auto deals batches of {min(training.batch_sizes)} sequences to as many processes as it "
+                "can, and only what is left goes to tensor and pipeline. Start another number of processes, "
+                "change global_batch_size or micro_batch_size, or write the degrees"
+            )
         raise TsumuguError(f"pretrain.layout: {layout} cannot work on {count}:\n{lines}")
     return layout
 
@@ -170,8 +184,11 @@ def micro_batch_size(layout: Layout, training: Training, batch_size: int) -> int
     share = batch_size // layout.data
     if training.micro_batch_size:
         return training.micro_batch_size
+    if layout.pipeline == 1:
+        return share
     # A pipeline needs several to be busy: at least as many as it has stages, where there are.
-    return max(1, share // layout.stages) if layout.pipeline > 1 else share
+    fitting = [n for n in _divisors(share) if not _count_fault(layout, share // n)]
+    return max(fitting, default=1)
 
 
 def _pick(training: Training, machines: Machines) -> Layout:
@@ -216,8 +233,8 @@ def _faults(layout: Layout, training: Training, machines: Machines) -> list[str]
     faults = []
     if layout.processes != machines.processes:
         faults.append(
-            f"its degrees multiply to {layout.processes}; start {layout.processes} processes "
-            f"(torchrun --nproc-per-node), or change the layout"
+            f"its degrees multiply to {layout.processes}, not to {machines.processes}; start "
+            f"{layout.processes} processes (torchrun --nproc-per-node), or change the layout"
         )
     faults += _tensor_faults(layout.tensor, training, context=layout.context)
     if training.float8 and layout.tensor > 1:
@@ -227,8 +244,9 @@ def _faults(layout: Layout, training: Training, machines: Machines) -> list[str]
             f"context = {layout.context} cuts a sequence into {2 * layout.context} equal pieces, but "
             f"sequence_length = {training.sequence_length} is not a multiple of that"
         )
-    for size in training.batch_sizes:
-        faults += _batch_faults(layout, training, size)
+    # Batches that warm up are multiples of the first: what is wrong with it is wrong with others too.
+    of_batches = (_batch_faults(layout, training, size) for size in training.batch_sizes)
+    faults += next((found for found in of_batches if found), [])
     return faults + _pipeline_faults(layout, training)
 
 
@@ -248,30 +266,34 @@ def _tensor_faults(degree: int, training: Training, *, context: int) -> list[str
 
 
 def _batch_faults(layout: Layout, training: Training, batch_size: int) -> list[str]:
+    warms_up = batch_size < max(training.batch_sizes)
+    key = "batch_size_warmup.start" if warms_up else "global_batch_size"
     if batch_size % layout.data:
         return [
             f"the batch of {batch_size} sequences cannot be dealt to data_replicate x data_shard = "
-            f"{layout.data} processes; choose a global_batch_size that is a multiple of it"
+            f"{layout.data} processes; choose a {key} that is a multiple of it"
         ]
     micro = micro_batch_size(layout, training, batch_size)
     share = batch_size // layout.data
     if share % micro:
         return [
             f"micro_batch_size = {micro} does not divide the {share} sequences that each process has of a "
-            f"batch of {batch_size}"
+            f"batch of {batch_size}; lower micro_batch_size, or raise {key}"
         ]
-    count = share // micro
+    fault = _count_fault(layout, share // micro)
+    if not fault:
+        return []
+    advice = f"Lower micro_batch_size, or raise {key}" if micro > 1 else f"Raise {key}"
+    return [f"{fault}; a batch of {batch_size} has {share // micro} per process. {advice}"]
+
+
+def _count_fault(layout: Layout, count: int) -> str:
+    """What is wrong with `count` micro-batches per process; empty if nothing is."""
     if layout.pipeline > 1 and count < layout.stages:
-        return [
-            f"a pipeline of {layout.stages} stages needs as many micro-batches; a batch of {batch_size} "
-            f"has {count} per process. Lower micro_batch_size, or raise global_batch_size"
-        ]
+        return f"a pipeline of {layout.stages} stages needs at least as many micro-batches"
     if layout.stages_per_process > 1 and count % layout.pipeline:
-        return [
-            f"{layout.pipeline_schedule} needs a multiple of pipeline = {layout.pipeline} micro-batches; "
-            f"a batch of {batch_size} has {count} per process"
-        ]
-    return []
+        return f"{layout.pipeline_schedule} needs a multiple of pipeline = {layout.pipeline} micro-batches"
+    return ""
 
 
 def _pipeline_faults(layout: Layout, training: Training) -> list[str]:
@@ -280,13 +302,20 @@ def _pipeline_faults(layout: Layout, training: Training) -> list[str]:
     faults = []
     if layout.stages > training.model.num_hidden_layers:
         faults.append(
-            f"{layout.stages} stages are more than the model's {training.model.num_hidden_layers} layers"
+            f"{layout.stages} stages are more than the model's {training.model.num_hidden_layers} layers; "
+            f"lower pipeline{', or choose 1f1b' if layout.stages_per_process > 1 else ''}"
         )
     if layout.pipeline_schedule in SPLIT_BACKWARD:
         name = layout.pipeline_schedule
         # torch 2.13: an error, an error, and wrong gradients without one.
         if training.checkpointing == "selective":
-            faults.append(f"{name} splits the backward pass, which selective checkpointing cannot follow")
+            faults.append(
+                f"{name} splits the backward pass, which selective checkpointing cannot follow; choose "
+                f"activation_checkpointing.mode = full, or another schedule"
+            )
         if training.compile:
-            faults.append(f"{name} splits the backward pass, which torch.compile cannot follow")
+            faults.append(
+                f"{name} splits the backward pass, which torch.compile cannot follow; choose "
+                f"compile = false, or another schedule"
+            )
     return faults
