@@ -24,6 +24,7 @@ from tsumugu.model.decoder import Block, Decoder, Positions
 from tsumugu.training.config import ActivationCheckpointingConfig
 
 _PRODUCTS = {torch.ops.aten.mm.default, torch.ops.aten.addmm.default}
+_ONEDNN_PRODUCT = torch.ops.tsumugu.linear.default
 _KEPT = {
     torch.ops.aten._scaled_dot_product_flash_attention.default,
     torch.ops.aten._scaled_dot_product_efficient_attention.default,
@@ -70,6 +71,8 @@ def _policy(widest: int, context: Any, op: Any, *args: Any, **kwargs: Any) -> Ch
     if op in _PRODUCTS:
         # The last argument is the matrix, transposed: [in, out].
         kept = args[-1].shape[1] != widest
+    elif op == _ONEDNN_PRODUCT:
+        kept = args[1].shape[0] != widest
     return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
 
 
