@@ -32,8 +32,12 @@ _ONEDNN_IS_FASTER = _onednn_is_faster()
 class Linear(nn.Linear):
     """`nn.Linear` by the faster library."""
 
+    may_take_onednn = True
+
     def forward(self, input: Tensor) -> Tensor:
         """`[..., in]` to `[..., out]`."""
+        if not self.may_take_onednn:
+            return super().forward(input)
         return product(input, self.weight, self.bias)
 
 
@@ -55,14 +59,14 @@ def _takes_onednn(x: Tensor, weight: Tensor) -> bool:
 
 # An operator, so that checkpointing can keep its results, and the compiler leaves it alone.
 @torch.library.custom_op("tsumugu::linear", mutates_args=(), device_types="cpu")
-def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`x @ weight.T + bias` for `[n, in]` and `[out, in]`, with gradients."""
     out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return out
 
 
 @onednn_linear.register_fake
-def _(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return x.new_empty(x.shape[0], weight.shape[0])
 
 
@@ -75,7 +79,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, weight = ctx.saved_tensors
     of_x, of_weight, of_bias = ctx.needs_input_grad
     return (
-        onednn_linear(grad, weight.t()) if of_x else None,
+        onednn_linear(grad, weight.t(), None) if of_x else None,
         _of_weight(grad, x) if of_weight else None,
         grad.sum(dim=0) if of_bias else None,
     )
@@ -84,8 +88,8 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 def _of_weight(grad: Tensor, x: Tensor) -> Tensor:
     # The first argument is copied to lie row by row: let it be the smaller one.
     if x.shape[1] < grad.shape[1]:
-        return onednn_linear(x.t(), grad.t()).t().contiguous()
-    return onednn_linear(grad.t(), x.t())
+        return onednn_linear(x.t(), grad.t(), None).t().contiguous()
+    return onednn_linear(grad.t(), x.t(), None)
 
 
 onednn_linear.register_autograd(_backward, setup_context=_keep)
