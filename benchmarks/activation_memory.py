@@ -127,7 +127,7 @@ def _bytes(model: ParallelModel, shape: Shape) -> tuple[int, int]:
     _through_layers(model, shape)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
         _through_layers(model, shape)
-    events = sorted(found.profiler.kineto_results.events(), key=lambda event: event.start_ns())  # type: ignore[union-attr]
+    events = sorted(found.profiler.kineto_results.events(), key=lambda event: event.start_ns())
     (forward_end,) = (event.end_ns() for event in events if event.name() == "forward")
     now = kept = peak = 0
     for event in events:

@@ -7,6 +7,7 @@ is PyTorch's `a @ b`, and by oneDNN. One thread, eager, the real trainer.
 
 import argparse
 import time
+from collections.abc import Callable
 from functools import partial
 from statistics import median
 
@@ -57,7 +58,7 @@ def _training(shape: Shape, steps: int) -> list[float]:
 
 def _peaks() -> dict[str, float]:
     a, b = torch.randn(_SIZE, _SIZE), torch.randn(_SIZE, _SIZE)
-    products = {
+    products: dict[str, Callable[[], torch.Tensor]] = {
         "MKL": lambda: a @ b.t(),
         "oneDNN": lambda: torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], ""),
     }

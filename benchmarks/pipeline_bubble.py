@@ -1,4 +1,4 @@
-"""The share of a step in which the processes of a pipeline have nothing to do, beside each schedule's formula.
+"""The share of a step in which the processes of a pipeline have nothing to do, beside a formula.
 
 Layers are replaced by ones that sleep, for as long in the forward pass as for the gradient of their input
 and for that of their weight, so that more processes than cores can take part. All the rest is real:

@@ -104,9 +104,7 @@ def build(shape: Shape, config: PretrainConfig) -> ParallelModel:
         seed=0, dropout=config.dropout, prepare_blocks=lambda part: prepare_blocks(part, config)
     )
     layout = Layout()
-    return build_model(
-        shape.model, shape.vocabulary, layout=layout, mesh=None, device=CPU, settings=settings
-    )
+    return build_model(shape.model, shape.vocabulary, layout=layout, mesh=None, device=CPU, settings=settings)
 
 
 def batches(shape: Shape, count: int) -> list[Batch]:
