@@ -53,6 +53,8 @@ class Timing:
     wall_runs: tuple[float, ...]
     result: Any
     """What the last run returned."""
+    results: tuple[Any, ...]
+    """What every run returned."""
     peak_bytes: int
     """Largest resident size of the contestant's process, warm-up included."""
 
@@ -110,6 +112,7 @@ def _timing(runs: Sequence[_Run]) -> Timing:
         cpu_runs=tuple(round(run.cpu, 4) for run in runs),
         wall_runs=tuple(round(run.wall, 4) for run in runs),
         result=runs[-1].result,
+        results=tuple(run.result for run in runs),
         peak_bytes=max(run.peak_bytes for run in runs),
     )
 

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from tsumugu.model.attention import Documents, attend, document_mask
 from tsumugu.model.config import ModelConfig
 from tsumugu.model.loss import linear_cross_entropy
+from tsumugu.model.products import Linear
 
 
 class Positions(NamedTuple):
@@ -161,8 +162,8 @@ class Attention(nn.Module):
         bias = config.architecture != "llama"
         # Rows: for every key-value head, its query heads, its keys, its values.
         rows = config.key_value_heads * (self.group_size + 2) * self.head_size
-        self.qkv = nn.Linear(config.hidden_size, rows, bias=bias)
-        self.output = nn.Linear(config.hidden_size, config.hidden_size, bias=bias)
+        self.qkv = Linear(config.hidden_size, rows, bias=bias)
+        self.output = Linear(config.hidden_size, config.hidden_size, bias=bias)
         self.q_norm = nn.RMSNorm(self.head_size, eps=config.norm_eps) if config.qk_norm else None
         self.k_norm = nn.RMSNorm(self.head_size, eps=config.norm_eps) if config.qk_norm else None
 
@@ -193,8 +194,8 @@ class MLP(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.up = nn.Linear(config.hidden_size, config.mlp_size)
-        self.down = nn.Linear(config.mlp_size, config.hidden_size)
+        self.up = Linear(config.hidden_size, config.mlp_size)
+        self.down = Linear(config.mlp_size, config.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, T, D]` to `[B, T, D]`."""
@@ -207,9 +208,9 @@ class SwiGLU(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.gate = nn.Linear(config.hidden_size, config.mlp_size, bias=False)
-        self.up = nn.Linear(config.hidden_size, config.mlp_size, bias=False)
-        self.down = nn.Linear(config.mlp_size, config.hidden_size, bias=False)
+        self.gate = Linear(config.hidden_size, config.mlp_size, bias=False)
+        self.up = Linear(config.hidden_size, config.mlp_size, bias=False)
+        self.down = Linear(config.mlp_size, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, T, D]` to `[B, T, D]`."""

@@ -13,14 +13,15 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor
+
+from tsumugu.model.products import product
 
 IGNORED = -100
 """Targets with this id do not count."""
 _CHUNK_ELEMENTS = {"cpu": 2**21, "cuda": 2**26}
 """Logits at a time: few enough for a CPU's caches, many enough to keep a GPU busy."""
-_SMALLEST_CHUNK = 256
+_SMALLEST_CHUNK = 512
 """Tokens; fewer make thin matrix products, which are slow."""
 
 
@@ -99,7 +100,7 @@ def _forward(
     # float32: it is a sum over many chunks.
     grad_weight = torch.zeros_like(weight, dtype=torch.float32) if with_gradients else None
     for states, wanted, start in _chunks(hidden, targets, size):
-        logits = F.linear(states, weight).float()  # [n, V]
+        logits = product(states, weight).float()  # [n, V]
         counted = wanted != IGNORED
         row = wanted - first_row
         here = counted & (row >= 0) & (row < weight.shape[0])
@@ -128,11 +129,8 @@ def _forward(
         gradient = exponentials.mul_(factors[:, None])
         gradient.scatter_add_(1, row, -here.float()[:, None])
         gradient = gradient.to(hidden.dtype)
-        torch.mm(gradient, weight, out=grad_hidden[start : start + len(states)])
-        if weight.dtype == torch.float32:
-            grad_weight.addmm_(gradient.t(), states)
-        else:
-            grad_weight += gradient.t() @ states
+        grad_hidden[start : start + len(states)] = product(gradient, weight.t())
+        grad_weight += product(gradient.t(), states.t())
     ctx.weight_dtype = weight.dtype
     ctx.save_for_backward(grad_hidden, grad_weight)
     return loss

@@ -2,8 +2,9 @@
 
 `full` keeps a block's input and computes the rest again (Chen et al. 2016). `selective` keeps the
 results of attention and of the matrix products beside it, and computes norms, activations and the
-widest product, that of the MLP, again (after Korthikanti et al. 2022): a number of that product is
-as cheap to compute as one of the others, and there are as many of them as of all others together.
+MLP's first product again (after Korthikanti et al. 2022): a number of that product is as cheap to
+compute as one of the others, and there are as many of them as of all others together. The MLP's
+last product is neither kept nor computed again: nothing in the block's backward pass reads it.
 Losses and gradients are the same to the bit in all modes.
 """
 
@@ -24,6 +25,7 @@ from tsumugu.model.decoder import Block, Decoder, Positions
 from tsumugu.training.config import ActivationCheckpointingConfig
 
 _PRODUCTS = {torch.ops.aten.mm.default, torch.ops.aten.addmm.default}
+_ONEDNN_PRODUCT = torch.ops.tsumugu.linear.default
 _KEPT = {
     torch.ops.aten._scaled_dot_product_flash_attention.default,
     torch.ops.aten._scaled_dot_product_efficient_attention.default,
@@ -67,11 +69,12 @@ class CheckpointedBlock(Block):
         return out
 
 
-def _policy(widest: int, context: Any, op: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
+def _policy(mlp_size: int, context: Any, op: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
     kept = op in _KEPT or op == _varlen_attention()
     if op in _PRODUCTS:
-        # The last argument is the matrix, transposed: [in, out].
-        kept = args[-1].shape[1] != widest
+        kept = mlp_size not in args[-1].shape
+    elif op == _ONEDNN_PRODUCT:
+        kept = mlp_size not in args[1].shape
     return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
 
 
