@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from decoders import KINDS, decoder, some_tokens
-from tsumugu.model.attention import attend, documents_of
+from tsumugu.model.attention import Scope, attend, documents_of
 from tsumugu.model.config import ModelConfig
 from tsumugu.model.decoder import Attention, Decoder, Positions, count_parameters
 from tsumugu.model.loss import IGNORED
@@ -88,7 +88,7 @@ def test_some_of_the_groups_are_a_smaller_attention() -> None:
     """The outputs of two attentions with half of the key-value heads each add up to the whole's."""
     config = KINDS["llama, grouped, norms on queries and keys"]
     whole = Attention(config)
-    where = Positions(None, None, None)
+    where = Positions(None)
     x = torch.randn(2, 6, config.hidden_size)
     rows, columns = len(whole.qkv.weight) // 2, config.hidden_size // 2
     out = torch.zeros_like(x)
@@ -104,9 +104,9 @@ def test_queries_keys_and_values_reach_the_kernel_in_one_precision(monkeypatch: 
     # The kernel for packed documents on GPUs takes nothing else, and autocast keeps norms in float32.
     seen: list[torch.dtype] = []
 
-    def spy(q: Tensor, k: Tensor, v: Tensor, **rest: object) -> Tensor:
+    def spy(q: Tensor, k: Tensor, v: Tensor, scope: Scope) -> Tensor:
         seen.extend((q.dtype, k.dtype, v.dtype))
-        return attend(q, k, v, documents=None, mask=None)
+        return attend(q, k, v, scope)
 
     monkeypatch.setattr("tsumugu.model.decoder.attend", spy)
     model = decoder(KINDS["llama, grouped, norms on queries and keys"])

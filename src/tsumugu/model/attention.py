@@ -1,4 +1,7 @@
-"""Causal attention by PyTorch's kernels, within documents where their boundaries are given."""
+"""Causal attention by PyTorch's kernels, within documents where their boundaries are given.
+
+What the queries see is worked out once for all layers; the layers then share one mask, or have none.
+"""
 
 from typing import NamedTuple
 
@@ -23,55 +26,101 @@ def documents_of(cu_seqlens: Tensor, shape: tuple[int, int]) -> Documents:
     return Documents(ids.view(shape), cu_seqlens)
 
 
-def document_mask(documents: Documents, dtype: torch.dtype) -> Tensor | None:
-    """`bool [B, 1, T, T]`: who sees whom. None where the kernel takes the boundaries themselves.
+class Scope(NamedTuple):
+    """Which keys the queries of an attention see: those of their own document, up to their own place.
+
+    With nothing given, queries and keys are the same tokens of whole rows, and every row is one document.
+    """
+
+    mask: Tensor | None = None
+    """`bool [B or 1, 1, Tq, Tk]`, for kernels that must be told of every pair."""
+    cu_queries: Tensor | None = None
+    """`int32 [n + 1]`, for a kernel that takes n documents one by one: where the queries of each begin in the
+    B * Tq flattened ones. A document without queries is none."""
+    cu_keys: Tensor | None = None
+    """As `cu_queries`. A document's last query stands at its last key."""
+
+
+def causal_scope(
+    places: range,
+    batch: int,
+    documents: Documents | None,
+    *,
+    by_boundaries: bool,
+    device: torch.device,
+) -> Scope:
+    """The scope of queries at some places of every row, with keys from the row's first to the last of these.
 
     Args:
-        documents: the boundaries.
-        dtype: of the hidden states.
+        places: of the queries.
+        batch: rows.
+        documents: of the whole rows; None if every row is one.
+        by_boundaries: as `takes_boundaries` says.
+        device: where the scope is needed.
     """
-    if _takes_boundaries(documents.ids.device, dtype):
-        return None
-    ids = documents.ids
-    return (ids[:, :, None] == ids[:, None, :]).tril()[:, None]
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, *, documents: Documents | None, mask: Tensor | None) -> Tensor:
-    """Causal attention.
-
-    Args:
-        q: `[B, H, T, K]`.
-        k: `[B, G, T, K]`; H / G query heads share one of its heads.
-        v: as `k`.
-        documents: as the caller got them; None if all of a row is one.
-        mask: of `document_mask(documents)`.
-
-    Returns:
-        `[B, H, T, K]`.
-    """
-    grouped = q.shape[1] != k.shape[1]
+    start, stop = places.start, places.stop
+    if documents is None and start == 0:
+        return Scope()
+    if by_boundaries:
+        if documents is None:
+            length, begins = stop, torch.arange(batch + 1, dtype=torch.int32, device=device) * stop
+        else:
+            length, begins = documents.ids.shape[1], documents.cu_seqlens
+        row, place = begins // length, begins % length
+        queries = row * len(places) + (place - start).clamp(0, len(places))
+        return Scope(None, queries, row * stop + place.clamp(max=stop))
     if documents is None:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
-    if mask is not None:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=grouped)
-    return _within_documents(q, k, v, documents.cu_seqlens, grouped=grouped)
+        return Scope(torch.ones(1, 1, len(places), stop, dtype=torch.bool, device=device).tril(start))
+    ids = documents.ids
+    same = ids[:, start:stop, None] == ids[:, None, :stop]
+    return Scope(same.tril(start)[:, None])
 
 
-def _takes_boundaries(device: torch.device, dtype: torch.dtype) -> bool:
-    """The kernel for sequences of various lengths is flash attention: GPUs only, and half precision."""
+def takes_boundaries(device: torch.device, dtype: torch.dtype, head_size: int) -> bool:
+    """Whether there is a kernel for documents of various lengths: flash attention, so GPUs only, half
+    precision, and heads that it has.
+
+    Args:
+        device: where.
+        dtype: of the hidden states.
+        head_size: K.
+    """
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
+        return False
+    if head_size % 8 or head_size > 256:
         return False
     return dtype in (torch.bfloat16, torch.float16) or torch.is_autocast_enabled("cuda")
 
 
-def _within_documents(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, *, grouped: bool) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, scope: Scope) -> Tensor:
+    """Causal attention.
+
+    Args:
+        q: `[B, H, Tq, K]`.
+        k: `[B, G, Tk, K]`; H / G query heads share one of its heads.
+        v: as `k`.
+        scope: which keys every query sees.
+
+    Returns:
+        `[B, H, Tq, K]`.
+    """
+    grouped = q.shape[1] != k.shape[1]
+    if scope.cu_queries is not None and scope.cu_keys is not None:
+        return _attend_by_documents(q, k, v, scope.cu_queries, scope.cu_keys, grouped=grouped)
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=scope.mask, is_causal=scope.mask is None, enable_gqa=grouped
+    )
+
+
+def _attend_by_documents(
+    q: Tensor, k: Tensor, v: Tensor, cu_queries: Tensor, cu_keys: Tensor, *, grouped: bool
+) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
-    batch, _, length, _ = q.shape
-    q, k, v = (part.transpose(1, 2).flatten(0, 1) for part in (q, k, v))  # [B * T, H or G, K]
-    # T bounds the longest document: its true length would have to be fetched from the device.
-    out = varlen_attn(
-        q, k, v, cu_seqlens, cu_seqlens, length, length, window_size=(-1, 0), enable_gqa=grouped
-    )
+    batch, _, queries, _ = q.shape
+    keys = k.shape[2]
+    q, k, v = (part.transpose(1, 2).flatten(0, 1) for part in (q, k, v))  # [B * Tq or Tk, H or G, K]
+    # Bounds of the longest document: its true length would have to be fetched from the device.
+    out = varlen_attn(q, k, v, cu_queries, cu_keys, queries, keys, window_size=(-1, 0), enable_gqa=grouped)
     assert isinstance(out, Tensor)
-    return out.view(batch, length, *out.shape[1:]).transpose(1, 2)
+    return out.view(batch, queries, *out.shape[1:]).transpose(1, 2)

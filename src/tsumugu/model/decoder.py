@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tsumugu.model.attention import Documents, attend, document_mask
+from tsumugu.model.attention import Documents, Scope, attend, causal_scope, takes_boundaries
 from tsumugu.model.config import ModelConfig
 from tsumugu.model.loss import linear_cross_entropy
 from tsumugu.model.products import Linear
@@ -33,9 +33,8 @@ class Positions(NamedTuple):
     """What every layer must know about where its inputs stand."""
 
     rotary: tuple[Tensor, Tensor] | None
-    documents: Documents | None
-    mask: Tensor | None
-    """`bool [B, 1, T, T]`: which positions see which, where a kernel must be told."""
+    scopes: tuple[Scope, ...] = (Scope(),)
+    """Of attention; one for every piece of `Decoder.pieces`."""
 
 
 class Decoder(nn.Module):
@@ -61,8 +60,6 @@ class Decoder(nn.Module):
     def _tie(self) -> None:
         if self.config.tie_word_embeddings and self.embedding is not None and self.head is not None:
             self.head.weight = self.embedding.weight
-        self.makes_mask = True
-        """Whether a mask is made once for all layers; not where attention makes parts of it itself."""
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Decoder":
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
@@ -108,22 +105,28 @@ class Decoder(nn.Module):
             if self.position_embedding is not None:
                 x = x + self.position_embedding(positions)
             x = self.dropout(x)
-        where = self._positions(positions, documents, x.dtype)
+        where = self._positions(positions, documents, x)
         for layer in self.layers.values():
             x = layer(x, where)
         if self.norm is not None:
             x = self.norm(x)
         return x
 
-    def _positions(self, positions: Tensor, documents: Documents | None, dtype: torch.dtype) -> Positions:
+    def pieces(self, length: int) -> list[range]:
+        """Which places of a sequence the `length` tokens stand at that are here, piece by piece."""
+        return [range(length)]
+
+    def _positions(self, positions: Tensor, documents: Documents | None, x: Tensor) -> Positions:
         config = self.config
         rotary = None
         if config.architecture != "gpt2":
             rotary = rotary_table(positions, config.head_size, base=config.rotary_base)
-        mask = None
-        if documents is not None and self.makes_mask:
-            mask = document_mask(documents, dtype)
-        return Positions(rotary, documents, mask)
+        by_boundaries = takes_boundaries(x.device, x.dtype, config.head_size)
+        scopes = [
+            causal_scope(places, len(x), documents, by_boundaries=by_boundaries, device=x.device)
+            for places in self.pieces(positions.shape[1])
+        ]
+        return Positions(rotary, tuple(scopes))
 
 
 class Block(nn.Module):
@@ -186,7 +189,8 @@ class Attention(nn.Module):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, where: Positions) -> Tensor:
         """`[B, H, T, K]`, `[B, G, T, K]`, `[B, G, T, K]` to `[B, H, T, K]`."""
-        return attend(q, k, v, documents=where.documents, mask=where.mask)
+        (scope,) = where.scopes
+        return attend(q, k, v, scope)
 
 
 class MLP(nn.Module):

@@ -7,17 +7,18 @@ are summed and scattered. As in Llama 3 (Dubey et al. 2024, section 3.3.2).
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.distributed._functional_collectives import all_gather_single_autograd, wait_tensor
 from torch.distributed.device_mesh import DeviceMesh
 
+from tsumugu.model.attention import attend
 from tsumugu.model.decoder import Attention, Decoder, Positions
 
 
 def apply_context_parallel(part: Decoder, mesh: DeviceMesh) -> None:
     """Let the attention of `part` gather over `mesh` (one dimension), in place."""
-    part.makes_mask = False
+    part.__class__ = ContextParallelDecoder
+    part.mesh = mesh  # type: ignore[assignment]
     for module in part.modules():
         if isinstance(module, Attention):
             module.__class__ = ContextParallelAttention
@@ -30,6 +31,17 @@ def context_places(length: int, *, processes: int, rank: int) -> Tensor:
     return torch.cat([pieces[rank], pieces[2 * processes - 1 - rank]])
 
 
+class ContextParallelDecoder(Decoder):
+    """A decoder of some of the tokens of every sequence."""
+
+    mesh: DeviceMesh
+
+    def pieces(self, length: int) -> list[range]:
+        """Two: an early one and a late one."""
+        count, rank, size = self.mesh.size(), self.mesh.get_local_rank(), length // 2
+        return [range(piece * size, (piece + 1) * size) for piece in (rank, 2 * count - 1 - rank)]
+
+
 class ContextParallelAttention(Attention):
     """Attention of some of the tokens to all that they may see."""
 
@@ -40,21 +52,12 @@ class ContextParallelAttention(Attention):
         count, rank = self.mesh.size(), self.mesh.get_local_rank()
         k, v = self._gather(k), self._gather(v)
         size = q.shape[2] // 2
-        grouped = q.shape[1] != k.shape[1]
         outs = []
-        for piece, queries in zip((rank, 2 * count - 1 - rank), torch.split(q, size, dim=2), strict=True):
+        for piece, queries, scope in zip(
+            (rank, 2 * count - 1 - rank), torch.split(q, size, dim=2), where.scopes, strict=True
+        ):
             end = (piece + 1) * size
-            if where.documents is None:
-                # PyTorch's `is_causal` aligns queries with the first keys, these stand at the last.
-                mask = torch.ones(size, end, dtype=torch.bool, device=q.device).tril(end - size)
-            else:
-                ids = where.documents.ids
-                same = ids[:, end - size : end, None] == ids[:, None, :end]
-                mask = same.tril(end - size)[:, None]
-            seen_k, seen_v = k[:, :, :end], v[:, :, :end]
-            outs.append(
-                F.scaled_dot_product_attention(queries, seen_k, seen_v, attn_mask=mask, enable_gqa=grouped)
-            )
+            outs.append(attend(queries, k[:, :, :end], v[:, :, :end], scope))
         return torch.cat(outs, dim=2)
 
     def _gather(self, x: Tensor) -> Tensor:
