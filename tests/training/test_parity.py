@@ -117,9 +117,19 @@ def test_boundaries_and_padding_are_the_same_in_every_layout(
 def test_checkpointing_and_compilation_change_nothing(
     workers: Workers, mode: Any, compiled: bool, layout: Layout
 ) -> None:
-    found = workers.run(curve, layout.processes, "gpt-neox", layout, "plain", mode, compiled, 5)[0]
+    found = workers.run(curve, layout.processes, "gpt-neox", layout, "plain", mode, compiled, FEW)[0]
     plain = single("gpt-neox", "plain")
     np.testing.assert_allclose(found[:5], plain[:5], rtol=TOLERANCE)
+
+
+@pytest.mark.parametrize("schedule", ["1f1b", "interleaved_1f1b"])
+def test_batches_of_changing_size_go_through_a_pipeline(workers: Workers, schedule: Any) -> None:
+    # A batch size that warms up, and a rewind to where it was smaller.
+    sizes = (BATCH, BATCH // 2, BATCH)
+    layout = Layout(pipeline=2, pipeline_schedule=schedule)
+    arguments = ("gpt-neox", layout, "plain", "none", False, sizes)
+    expected = curve(0, "gpt-neox", Layout(), *arguments[2:])
+    np.testing.assert_allclose(workers.run(curve, 2, *arguments)[0], expected, rtol=TOLERANCE)
 
 
 def test_clipping_was_at_work() -> None:
@@ -127,6 +137,7 @@ def test_clipping_was_at_work() -> None:
 
 
 MAX_GRAD_NORM = 0.5
+FEW = (BATCH,) * 5
 
 
 def assert_equal(found: Curve, name: str, kind: str) -> None:
@@ -145,7 +156,7 @@ def curve(
     kind: str,
     mode: Any = "none",
     compiled: bool = False,
-    steps: int = STEPS,
+    batch_sizes: tuple[int, ...] = (BATCH,) * STEPS,
 ) -> Curve:
     """Train, as one of the processes of `layout`."""
     recipe = PretrainConfig(
@@ -171,11 +182,11 @@ def curve(
         micro_batch=(MICRO, LENGTH // layout.context),
     )
     optimizer = build_optimizer(model.named_parameters(), recipe.optimizer, model=MODELS[name])
-    rows = BATCH // layout.data
-    mine = slice(model.data_rank * rows, (model.data_rank + 1) * rows)
-    size = MICRO if layout.data < 4 else rows
+    size = min(MICRO, BATCH // layout.data)
     found = []
-    for step in range(steps):
+    for step, sequences in enumerate(batch_sizes):
+        rows = sequences // layout.data
+        mine = slice(model.data_rank * rows, (model.data_rank + 1) * rows)
         parts = micro_batches(batch(step, kind, mine), size, model)
         model.train()
         result = compute_gradients(model, parts, max_grad_norm=MAX_GRAD_NORM)

@@ -37,10 +37,9 @@ _CLASSES: dict[Schedule, str] = {
 
 
 def stage_layers(stage: int, stages: int, layers: int) -> range:
-    """The layers of a stage: equally many, or one more on the last but for the very last stages,
-    since the head is there and the first has little to do besides."""
+    """The layers of a stage: equally many, or one more; the last stage, which has the head besides, is the
+    last to get one more, and the first stage, which has the embeddings, the last but one."""
     base, more = divmod(layers, stages)
-    # Stages that get one more: the middle ones first, the last one last.
     order = [*range(1, stages - 1), 0, stages - 1] if stages > 1 else [0]
     longer = set(order[:more])
     counts = [base + (index in longer) for index in range(stages)]
@@ -79,6 +78,9 @@ class Pipeline:
         self._layout = layout
         self._device = device
         self._group = mesh.get_group("pipeline")
+        # NCCL makes a group's communicator in its first collective, which all of the group must enter; the
+        # first and the last stage talk to each other without the others.
+        dist.all_reduce(torch.zeros((), device=device), group=self._group)
         batch, length = micro_batch
         config = parts[0].config
         shape = (batch, length // layout.tensor, config.hidden_size)
@@ -100,11 +102,12 @@ class Pipeline:
             )
             for part, stage in zip(parts, stage_ids, strict=True)
         ]
-        self._schedules: dict[int, Any] = {}
+        self._micro_batches = 0
+        self._schedule: Any = None
 
     def step(self, batches: "list[MicroBatch]") -> Tensor:
         """Forward and backward of all micro-batches; the sum of the losses if the last stage is here."""
-        schedule = self._schedule(len(batches))
+        schedule = self._schedule_for(len(batches))
         for stage in self._stages:
             stage.has_backward = True
             stage.clear_runtime_states()
@@ -161,19 +164,22 @@ class Pipeline:
         keywords: dict[str, Any] = {"targets": batch.targets, "positions": batch.positions}
         return keywords if batch.documents is None else {**keywords, "documents": batch.documents}
 
-    def _schedule(self, count: int) -> Any:
-        if count not in self._schedules:
+    def _schedule_for(self, count: int) -> Any:
+        # Stages are set up for a number of micro-batches by the schedule that first runs them, so an earlier
+        # schedule does not fit them any more.
+        if count != self._micro_batches:
             kind = get_schedule_class(_CLASSES[self._layout.pipeline_schedule])
             single = issubclass(kind, PipelineScheduleSingle)
             assert single or issubclass(kind, PipelineScheduleMulti)
-            self._schedules[count] = kind(
+            self._schedule = kind(
                 self._stages[0] if single else self._stages,
                 count,
                 loss_fn=_same,
                 # Losses are sums; whoever steps divides by the number of targets.
                 scale_grads=False,
             )
-        return self._schedules[count]
+            self._micro_batches = count
+        return self._schedule
 
     @torch.no_grad()
     def add_tied_gradients(self, parts: list[Decoder]) -> None:
