@@ -15,7 +15,7 @@ from tsumugu.training.blocks import prepare_blocks
 from tsumugu.training.config import ActivationCheckpointingConfig, OptimizerConfig, PretrainConfig
 from tsumugu.training.layout import Layout
 from tsumugu.training.optimizer import build_optimizer
-from tsumugu.training.parallelize import Settings, build_model
+from tsumugu.training.parallelize import ParallelModel, Settings, build_model
 from tsumugu.training.processes import build_mesh
 from tsumugu.training.step import compute_gradients, mean_loss, micro_batches
 
@@ -132,6 +132,23 @@ def test_batches_of_changing_size_go_through_a_pipeline(workers: Workers, schedu
     np.testing.assert_allclose(workers.run(curve, 2, *arguments)[0], expected, rtol=TOLERANCE)
 
 
+@pytest.mark.parametrize("layout", [Layout(data_shard=2), Layout(data_shard=2, pipeline=2)], ids=str)
+def test_a_loss_without_gradients_leaves_the_parameters_that_the_optimizer_knows(
+    workers: Workers, layout: Layout
+) -> None:
+    assert workers.run(lost_parameters, layout.processes, layout) == [[]] * layout.processes
+
+
+def lost_parameters(rank: int, layout: Layout) -> list[str]:
+    """Names of parameters that are others after a validation."""
+    model = trainee("gpt2", layout, PretrainConfig(**RECIPE))
+    before = dict(model.named_parameters())
+    rows = BATCH // layout.data
+    mine = slice(model.data_rank * rows, (model.data_rank + 1) * rows)
+    mean_loss(model, micro_batches(batch(0, "plain", mine), MICRO, model))
+    return [name for name, parameter in model.named_parameters() if parameter is not before[name]]
+
+
 def test_clipping_was_at_work() -> None:
     assert all(norm > 2 * MAX_GRAD_NORM for _, norm in single("gpt-neox", "plain")[:5])
 
@@ -149,6 +166,31 @@ def single(name: str, kind: str) -> Curve:
     return curve(0, name, Layout(), kind)
 
 
+RECIPE: dict[str, Any] = {
+    "steps": STEPS,
+    "global_batch_size": BATCH,
+    "sequence_length": LENGTH,
+    # Adam divides by the size of the gradient; where that is rounding alone, eps keeps it small.
+    "optimizer": OptimizerConfig(learning_rate=1e-3, eps=1e-6),
+}
+
+
+def trainee(name: str, layout: Layout, recipe: PretrainConfig) -> ParallelModel:
+    """The part of a model that a process of `layout` has."""
+    device = torch.device("cpu")
+    return build_model(
+        MODELS[name],
+        VOCABULARY,
+        layout=layout,
+        mesh=build_mesh(layout, device) if layout.processes > 1 else None,
+        device=device,
+        settings=Settings(
+            seed=3, z_loss=1e-3, prepare_blocks=functools.partial(prepare_blocks, config=recipe)
+        ),
+        micro_batch=(MICRO, LENGTH // layout.context),
+    )
+
+
 def curve(
     rank: int,
     name: str,
@@ -160,27 +202,11 @@ def curve(
 ) -> Curve:
     """Train, as one of the processes of `layout`."""
     recipe = PretrainConfig(
-        steps=STEPS,
-        global_batch_size=BATCH,
-        sequence_length=LENGTH,
-        # Adam divides by the size of the gradient; where that is rounding alone, eps keeps it small.
-        optimizer=OptimizerConfig(learning_rate=1e-3, eps=1e-6),
+        **RECIPE,
         compile=compiled,
         activation_checkpointing=ActivationCheckpointingConfig(mode=mode),
     )
-    device = torch.device("cpu")
-    mesh = build_mesh(layout, device) if layout.processes > 1 else None
-    model = build_model(
-        MODELS[name],
-        VOCABULARY,
-        layout=layout,
-        mesh=mesh,
-        device=device,
-        settings=Settings(
-            seed=3, z_loss=1e-3, prepare_blocks=functools.partial(prepare_blocks, config=recipe)
-        ),
-        micro_batch=(MICRO, LENGTH // layout.context),
-    )
+    model = trainee(name, layout, recipe)
     optimizer = build_optimizer(model.named_parameters(), recipe.optimizer, model=MODELS[name])
     size = min(MICRO, BATCH // layout.data)
     found = []

@@ -114,12 +114,22 @@ class ParallelModel:
     def loss(self, batches: list[MicroBatch]) -> Tensor:
         """The sum of all losses, the part of it that is here, `float32 []`."""
         if self.pipeline is not None:
-            return self.pipeline.evaluate(batches)
-        (part,) = self.parts
-        total = torch.zeros((), device=self.device)
-        for batch in batches:
-            total += self._loss(part, batch)
+            total = self.pipeline.evaluate(batches)
+        else:
+            (part,) = self.parts
+            total = torch.zeros((), device=self.device)
+            for batch in batches:
+                total += self._loss(part, batch)
+        self._reshard()
         return total
+
+    def _reshard(self) -> None:
+        """Give back what FSDP gathered and a backward pass would have given back: until then a module's
+        parameters are whole, in the precision of products, and none of those that the optimizer knows."""
+        for part in self.parts:
+            for module in part.modules():
+                if isinstance(module, FSDPModule):
+                    module.reshard()
 
     def _loss(self, part: Decoder, batch: MicroBatch) -> Tensor:
         with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):

@@ -12,7 +12,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import FSDPModule
 from torch.distributed.pipelining import PipelineStage
 from torch.distributed.pipelining.schedules import (
     PipelineScheduleMulti,
@@ -150,10 +149,6 @@ class Pipeline:
         for work in sent:
             if work is not None:
                 work.wait()
-        for stage in self._stages:
-            for module in stage.submod.modules():
-                if isinstance(module, FSDPModule):
-                    module.reshard()
         return self._sum(losses)
 
     def _sum(self, losses: list[Tensor]) -> Tensor:
