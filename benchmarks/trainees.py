@@ -75,8 +75,8 @@ class Shape:
 SHAPES = {
     # recipes/demo.yaml
     "demo": Shape(layers=3, hidden=192, heads=4, vocabulary=4096, batch=8, length=256),
-    "10M": Shape(layers=10, hidden=256, heads=4, vocabulary=8192, batch=4, length=512),
-    "50M": Shape(layers=8, hidden=512, heads=8, vocabulary=51_200, batch=4, length=512),
+    "10M": Shape(layers=10, hidden=256, heads=4, vocabulary=8192, batch=2, length=512),
+    "50M": Shape(layers=8, hidden=512, heads=8, vocabulary=51_200, batch=2, length=512),
     "100M": Shape(layers=12, hidden=768, heads=12, vocabulary=20_480, batch=1, length=256),
 }
 

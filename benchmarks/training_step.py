@@ -9,7 +9,7 @@ nanoGPT is not on PyPI: the environment variable NANOGPT names a checkout of
 https://github.com/karpathy/nanoGPT; without it, its rows are left out. Its loop is that of its
 `train.py`, which has no fused AdamW on a CPU.
 
-The last rows are ours with the matrix products of MKL, which the peers use, instead of oneDNN's
+The first rows are ours with the matrix products of MKL, which the peers use, instead of oneDNN's
 (`tsumugu/model/products.py`): what is left of the ratio there is everything else.
 """
 
@@ -68,6 +68,9 @@ def main() -> None:
 def _comparisons(names: list[str]) -> Iterator[tuple[str, Shape, Contestant, Contestant, float | None]]:
     for name in names:
         shape, steps = SHAPES[name], WARM_UP + STEPS.get(name, 8)
+        ours = partial(_ours, shape, steps, False, onednn=False)
+        peer = partial(_hugging_face, shape, steps, False)
+        yield f"{name}, eager, with MKL's products, against the Trainer", shape, ours, peer, None
         for compiled in (False, True):
             kind = "compiled" if compiled else "eager"
             ours = partial(_ours, shape, steps, compiled)
@@ -78,9 +81,6 @@ def _comparisons(names: list[str]) -> Iterator[tuple[str, Shape, Contestant, Con
                 ours = partial(_ours, gpt2, steps, compiled)
                 peer = partial(_nanogpt, gpt2, steps, compiled)
                 yield f"{name}, {kind}, against nanoGPT", gpt2, ours, peer, GOAL
-        ours = partial(_ours, shape, steps, False, onednn=False)
-        peer = partial(_hugging_face, shape, steps, False)
-        yield f"{name}, eager, with MKL's products, against the Trainer", shape, ours, peer, None
 
 
 def _row(

@@ -8,16 +8,21 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import torch
 
+import activation_memory
+import gpu_mfu
 import harness
 import scale_model
 import summary
+import training_overhead
 from conftest import japanese_text
 from corpus_memory import write_synthetic
 from corpus_quality import agreement, decide, visible_text
 from equivalents import COMPARISONS
 from harness import Row, alternate, print_table, read_result, write_result
 from processes import run_measured
+from trainees import Shape, build, pretrain_config
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,6 +40,7 @@ def test_contestants_run_in_two_processes_on_the_same_core() -> None:
     affinity, environment = os.sched_getaffinity(0), dict(os.environ)
     ours, peer = alternate(conditions, conditions)
     assert len({ours.result[0], peer.result[0], os.getpid()}) == 3
+    assert ours.results == (ours.result,) * 3
     assert ours.result[1] == peer.result[1]
     assert len(ours.result[1]) == 1
     assert ours.result[2] == "1"
@@ -168,6 +174,34 @@ def test_different_decisions_are_counted_by_reason() -> None:
     assert (found["both_keep"], found["both_drop"], found["differences"]) == (1, 2, 2)
     assert found["differing"] == {"only ours drops: short": 1, "only the peer drops: stop_words": 1}
     assert found["share"] == 0.6
+
+
+SMALL = Shape(layers=2, hidden=32, heads=2, vocabulary=64, batch=2, length=16)
+
+
+def test_the_trainer_and_the_bare_loop_that_it_is_measured_by_compute_the_same() -> None:
+    ours, bare = training_overhead._trainer(SMALL, 3), training_overhead._bare(SMALL, 3)
+    assert ours["losses"] == bare["losses"]
+    assert len(ours["losses"]) == training_overhead.WARM_UP + 3
+    assert len(ours["cpu"]) == len(bare["cpu"]) == 3
+
+
+def test_less_is_kept_where_more_is_computed_again() -> None:
+    found = []
+    for mode in ("none", "selective", "full"):
+        config = pretrain_config(SMALL, 1, **activation_memory.MODES[mode])
+        kept, peak = activation_memory._bytes(build(SMALL, config), SMALL)
+        assert peak >= kept
+        found.append(kept)
+    assert found[0] > found[1] > found[2] > 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_nothing_is_said_about_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["gpu_mfu.py"])
+    with pytest.raises(SystemExit, match="nothing was measured"):
+        gpu_mfu.main()
+    assert read_result("gpu_mfu") == []
 
 
 def test_the_page_shows_the_results_that_are_there() -> None:
