@@ -107,7 +107,7 @@ def count(mode: str) -> Counter[str]:
     (part,) = build("gpt-neox", activation_checkpointing={"mode": mode}).parts
     layer = part.layers["0"]
     x = torch.randn(2, LENGTH, config.hidden_size, requires_grad=True)
-    where = part._positions(torch.arange(LENGTH)[None], None, x.dtype)
+    where = part._positions(torch.arange(LENGTH)[None], None, x)
     with Counted() as counted:
         layer(x, where).sum().backward()
     return counted.found

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -235,8 +236,16 @@ class Head(nn.Module):
         """`[B, T, D]` to `[B, T, V]`, or to `float32 []` with `targets` `int64 [B, T]`."""
         if targets is None:
             return F.linear(hidden, self.weight)
+        return self.loss(hidden, self.weight, targets)
+
+    def loss(
+        self, hidden: Tensor, weight: Tensor, targets: Tensor, *, group: dist.ProcessGroup | None = None
+    ) -> Tensor:
+        """The loss, with the rows of the matrix that are here; see `linear_cross_entropy`."""
         z_loss = self.z_loss if self.training else 0.0
-        return linear_cross_entropy(hidden.flatten(0, 1), self.weight, targets.flatten(), z_loss=z_loss)
+        return linear_cross_entropy(
+            hidden.flatten(0, 1), weight, targets.flatten(), z_loss=z_loss, group=group
+        )
 
 
 def _norm(config: ModelConfig) -> nn.Module:

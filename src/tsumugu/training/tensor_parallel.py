@@ -24,7 +24,6 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Partial, Placement, Replicate, Shard, distribute_tensor
 
 from tsumugu.model.decoder import Decoder, Head
-from tsumugu.model.loss import linear_cross_entropy
 
 _TOKENS = 1
 """The dimension of tokens in `[B, T, D]`."""
@@ -130,13 +129,7 @@ class VocabularyParallelHead(Head):
     def forward(self, hidden: Tensor, targets: Tensor | None) -> Tensor:
         """`[B, T, D]` and `int64 [B, T]` to `float32 []`, the same on all processes."""
         assert targets is not None, "logits are not computed under tensor parallelism, only losses"
-        return linear_cross_entropy(
-            hidden.flatten(0, 1),
-            _own(self.weight),
-            targets.flatten(),
-            z_loss=self.z_loss,
-            group=_mesh(self.weight).get_group(),
-        )
+        return self.loss(hidden, _own(self.weight), targets, group=_mesh(self.weight).get_group())
 
 
 _Kind = type[nn.Module]
