@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import CheckpointPolicy
 
 from decoders import KINDS, VOCABULARY, some_tokens
 from tsumugu.model import products
 from tsumugu.model.config import ModelConfig
+from tsumugu.training.activation_checkpointing import _policy, _sides
 from tsumugu.training.blocks import prepare_blocks
 from tsumugu.training.config import PretrainConfig
 from tsumugu.training.layout import Layout
@@ -83,11 +85,11 @@ def test_compiled_layers_compute_the_same_with_checkpointing() -> None:
         torch.testing.assert_close(found_grads[name], grad, rtol=1e-5, atol=1e-5 * float(grad.abs().max()))
 
 
-class Counted(TorchDispatchMode):
+class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts operators by the shape of their matrix."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -110,7 +112,8 @@ def count(mode: str) -> Counter[str]:
     where = part._positions(torch.arange(LENGTH)[None], None, x)
     with Counted() as counted:
         layer(x, where).sum().backward()
-    return counted.found
+    found: Counter[str] = counted.found
+    return found
 
 
 def test_only_what_is_cheap_to_compute_is_computed_again() -> None:
@@ -122,3 +125,11 @@ def test_only_what_is_cheap_to_compute_is_computed_again() -> None:
     assert full - none == Counter(
         {up: 1, "gelu": 1, "attention": 1, "product (32, 96)": 1, "product (32, 32)": 1}
     )
+
+
+def test_matrices_are_told_apart_where_the_share_of_the_mlp_is_as_wide_as_the_model() -> None:
+    """Of a layer of width 32, a fourth: 32 of the MLP's 128, and 24 of the 96 queries, keys and values."""
+    of_mlp = _sides(torch.empty(32, 32))
+    for shape, kept in {(32, 32): False, (32, 24): True, (8, 32): True}.items():
+        found = _policy(of_mlp, None, torch.ops.aten.mm.default, torch.empty(2, shape[0]), torch.empty(shape))
+        assert found == (CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE), shape

@@ -80,7 +80,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         # In float32: a rounded `grad` would be the same error in every number. Not in place: a
         # pipeline that splits the backward pass comes here twice.
         of_hidden = (grad_hidden.float() * grad).to(grad_hidden.dtype) if ctx.needs_input_grad[0] else None
-        of_weight = (grad_weight * grad).to(ctx.weight_dtype) if ctx.needs_input_grad[1] else None
+        of_weight = (grad_weight.float() * grad).to(grad_weight.dtype) if ctx.needs_input_grad[1] else None
         return of_hidden, of_weight, None, None, None, None, None
 
 
@@ -131,7 +131,9 @@ def _forward(
         gradient = gradient.to(hidden.dtype)
         grad_hidden[start : start + len(states)] = product(gradient, weight.t())
         grad_weight += product(gradient.t(), states.t())
-    ctx.weight_dtype = weight.dtype
+    if grad_weight is not None:
+        # The sum is done; a pipeline keeps it until the backward pass, of several micro-batches at once.
+        grad_weight = grad_weight.to(weight.dtype)
     ctx.save_for_backward(grad_hidden, grad_weight)
     return loss
 

@@ -24,8 +24,13 @@ from torch.utils.checkpoint import (
 from tsumugu.model.decoder import Block, Decoder, Positions
 from tsumugu.training.config import ActivationCheckpointingConfig
 
-_PRODUCTS = {torch.ops.aten.mm.default, torch.ops.aten.addmm.default}
-_ONEDNN_PRODUCT = torch.ops.tsumugu.linear.default
+_PRODUCTS = {
+    torch.ops.aten.mm.default: 1,
+    torch.ops.aten.addmm.default: 2,
+    torch.ops.aten._scaled_mm.default: 1,  # of float8
+    torch.ops.tsumugu.linear.default: 1,
+}
+"""Matrix products, and which of their arguments is the weight."""
 _KEPT = {
     torch.ops.aten._scaled_dot_product_flash_attention.default,
     torch.ops.aten._scaled_dot_product_efficient_attention.default,
@@ -46,7 +51,7 @@ def apply_activation_checkpointing(part: Decoder, config: ActivationCheckpointin
         assert isinstance(block, Block)
         contexts = None
         if config.mode == "selective":
-            policy = partial(_policy, _rows(block.mlp.up.weight))  # type: ignore[union-attr,arg-type]
+            policy = partial(_policy, _sides(block.mlp.up.weight))  # type: ignore[union-attr,arg-type]
             contexts = partial(create_selective_checkpoint_contexts, policy)
         block.__class__ = CheckpointedBlock
         block.contexts = contexts  # type: ignore[assignment]
@@ -69,12 +74,11 @@ class CheckpointedBlock(Block):
         return out
 
 
-def _policy(mlp_size: int, context: Any, op: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
-    kept = op in _KEPT or op == _varlen_attention()
+def _policy(of_mlp: set[int], context: Any, op: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
     if op in _PRODUCTS:
-        kept = mlp_size not in args[-1].shape
-    elif op == _ONEDNN_PRODUCT:
-        kept = mlp_size not in args[1].shape
+        kept = set(args[_PRODUCTS[op]].shape) != of_mlp
+    else:
+        kept = op in _KEPT or op == _varlen_attention()
     return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
 
 
@@ -84,6 +88,9 @@ def _varlen_attention() -> Any:
     return getattr(found, "default", None)
 
 
-def _rows(weight: Tensor) -> int:
-    """Outputs of a product on this process."""
-    return weight.to_local().shape[0] if isinstance(weight, DTensor) else weight.shape[0]
+def _sides(weight: Tensor) -> set[int]:
+    """Rows and columns of what this process has of a matrix.
+
+    One of them would not tell matrices apart: a share of an MLP may be as wide as the model.
+    """
+    return set((weight.to_local() if isinstance(weight, DTensor) else weight).shape)
