@@ -83,11 +83,11 @@ def test_compiled_layers_compute_the_same_with_checkpointing() -> None:
         torch.testing.assert_close(found_grads[name], grad, rtol=1e-5, atol=1e-5 * float(grad.abs().max()))
 
 
-class Counted(TorchDispatchMode):
+class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts operators by the shape of their matrix."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -110,7 +110,8 @@ def count(mode: str) -> Counter[str]:
     where = part._positions(torch.arange(LENGTH)[None], None, x.dtype)
     with Counted() as counted:
         layer(x, where).sum().backward()
-    return counted.found
+    found: Counter[str] = counted.found
+    return found
 
 
 def test_only_what_is_cheap_to_compute_is_computed_again() -> None:
