@@ -12,7 +12,7 @@ orders); selective, 6 D (the layer's input, queries, keys and values, attention'
 projection); full, D.
 
 A step is forward, backward and optimizer of the real model with its loss, dropout included. Every mode
-has a process of its own, one after the other, and the losses of all eager modes have to be the same to the bit.
+has a process of its own, and the losses of all eager modes have to be the same to the bit.
 """
 
 import argparse
