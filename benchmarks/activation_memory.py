@@ -11,8 +11,8 @@ inputs of two norms, of four products and of GELU, queries, keys, values, attent
 orders); selective, 6 D (the layer's input, queries, keys and values, attention's result, its
 projection); full, D.
 
-A step is forward, backward and optimizer of the real model with its loss, dropout included; modes take
-turns, and the losses of all eager modes have to be the same to the bit.
+A step is forward, backward and optimizer of the real model with its loss, dropout included. Every mode
+has a process of its own, and the losses of all eager modes have to be the same to the bit.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from tsumugu.training.parallelize import ParallelModel
 from tsumugu.training.step import compute_gradients, micro_batches
 
 NAME = "activation_memory"
-SHAPE = Shape(layers=12, hidden=512, heads=8, vocabulary=4096, batch=1, length=1024)
+SHAPE = Shape(layers=12, hidden=512, heads=8, vocabulary=4096, batch=1, length=512)
 MODES: dict[str, dict[str, Any]] = {
     "none": {},
     "selective": {"activation_checkpointing": {"mode": "selective"}},
@@ -43,6 +43,8 @@ MODES: dict[str, dict[str, Any]] = {
     "compiled, budget 0.2": {"compile": True, "activation_checkpointing": {"memory_budget": 0.2}},
     "compiled, full": {"compile": True, "activation_checkpointing": {"mode": "full"}},
 }
+_STEPS = 3
+"""Of a run; the first is a warm-up."""
 GOALS = {"selective": 0.45, "full": 0.15}
 THEORY = {"none": 19, "selective": 6, "full": 1, "full, every 2nd layer": 10}
 
@@ -57,7 +59,9 @@ def main() -> None:
     options = parser.parse_args()
     shape = Shape(**{**vars(SHAPE), "length": options.length})
     # A process per mode: what one compiles must not serve another.
-    found = {name: measure(partial(_observe, shape, name), runs=options.runs) for name in MODES}
+    found = {
+        name: measure(partial(_observe, shape, name), runs=options.runs, warm_up=False) for name in MODES
+    }
     results = {name: timing.results for name, timing in found.items()}
     unit = shape.tokens * shape.hidden * 4 * shape.layers
     none = results["none"][0]
@@ -96,13 +100,13 @@ def _steps(runs: tuple[dict[str, Any], ...]) -> list[float]:
 
 def _observe(shape: Shape, mode: str) -> dict[str, Any]:
     """Memory of the layers, then some steps."""
-    config = pretrain_config(shape, 4, dropout=0.1, **MODES[mode])
+    config = pretrain_config(shape, _STEPS, dropout=0.1, **MODES[mode])
     model = build(shape, config)
     model.train()
     kept, peak = _bytes(model, shape)
     losses, cpu = [], []
     optimizer = build_optimizer(model.named_parameters(), config.optimizer, model=shape.model)
-    for number, batch in enumerate(batches(shape, 4)):
+    for number, batch in enumerate(batches(shape, _STEPS)):
         optimizer.zero_grad(set_to_none=True)
         began = time.process_time()
         torch.manual_seed(number)

@@ -17,7 +17,7 @@ from harness import Row, alternate, print_table, write_result
 from trainees import SHAPES, Shape, train_watched
 
 NAME = "cpu_flops"
-STEPS = {"10M": 6, "50M": 3}
+STEPS = {"10M": 4, "50M": 2}
 _SIZE = 2048
 
 

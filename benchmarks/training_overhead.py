@@ -18,7 +18,7 @@ from tsumugu.training.step import compute_gradients, micro_batches
 from tsumugu.training.tracking import open_trackers
 
 NAME = "training_overhead"
-STEPS = {"demo": 40, "10M": 6}
+STEPS = {"demo": 30, "10M": 6}
 WARM_UP = 2
 _GOAL = 0.97
 
@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     rows = []
     for name, steps in STEPS.items():

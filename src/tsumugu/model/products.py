@@ -18,8 +18,8 @@ _SMALLEST = 2**22
 
 
 def _onednn_is_faster() -> bool:
-    available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    if not available or torch.backends.cpu.get_cpu_capability() != "AVX512":
+    has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not has_onednn or torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
     try:
         return "AuthenticAMD" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
@@ -47,7 +47,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if isinstance(weight, DTensor) or not _takes_onednn(x, weight):
         return F.linear(x, weight, bias)
     out: Tensor = onednn_linear(x.flatten(0, -2), weight, bias)
-    return out.view(*x.shape[:-1], -1)
+    return out.view(*x.shape[:-1], weight.shape[0])
 
 
 def _takes_onednn(x: Tensor, weight: Tensor) -> bool:
@@ -88,10 +88,12 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 def _of_weight(grad: Tensor, x: Tensor) -> Tensor:
     # The first argument is copied to lie row by row: let it be the smaller one.
-    turned = x.shape[1] < grad.shape[1]
-    first, second = (x, grad) if turned else (grad, x)
-    out: Tensor = onednn_linear(first.t(), second.t(), None)
-    return out.t().contiguous() if turned else out
+    found: Tensor
+    if x.shape[1] < grad.shape[1]:
+        found = onednn_linear(x.t(), grad.t(), None).t().contiguous()
+    else:
+        found = onednn_linear(grad.t(), x.t(), None)
+    return found
 
 
 onednn_linear.register_autograd(_backward, setup_context=_keep)
