@@ -119,6 +119,11 @@ class ParallelModel:
         total = torch.zeros((), device=self.device)
         for batch in batches:
             total += self._loss(part, batch)
+        # Until there is a backward pass FSDP leaves whole weights in the place of the shares that are
+        # trained and saved.
+        for module in part.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
         return total
 
     def _loss(self, part: Decoder, batch: MicroBatch) -> Tensor:
