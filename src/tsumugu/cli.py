@@ -83,7 +83,7 @@ _STAGES = {
     ),
 }
 
-_PATIENCE = 5.0
+_PATIENCE = 15.0
 """Seconds in which torchrun ends the other processes when one has failed."""
 
 _QUESTIONS = {"corpus": CORPUS, "tokenizer": TOKENIZER, "tokens": TOKENS}
@@ -111,12 +111,12 @@ def _answer(function: Callable[[argparse.Namespace], None], options: argparse.Na
         if _rank() == 0:
             print(stop, file=sys.stderr)
         return 128 + signal.SIGTERM
-    except (TsumuguError, OSError) as error:
-        # The system's own words for full disks and missing rights name the file.
+    except TsumuguError as error:
         _let_the_first_speak()
-        speaker = f"process {_rank()}: " if _rank() else ""
-        print(f"error: {speaker}{error}", file=sys.stderr)
-        return 1
+        return _tell(error)
+    except OSError as error:
+        # Full disks, missing rights: the system's own words name the file.
+        return _tell(error)
     except KeyboardInterrupt:
         if _rank() == 0:
             print("\nstopped; the same command goes on from here", file=sys.stderr)
@@ -124,10 +124,16 @@ def _answer(function: Callable[[argparse.Namespace], None], options: argparse.Na
     return 0
 
 
+def _tell(error: Exception) -> int:
+    speaker = f"process {_rank()}: " if _rank() else ""
+    print(f"error: {speaker}{error}", file=sys.stderr)
+    return 1
+
+
 def _let_the_first_speak() -> None:
     """Wait to be ended by torchrun, which does that as soon as another process ends with an error.
 
-    Most errors are found by all processes alike, and one of them is enough to tell.
+    Errors of this kind are found by all processes alike, and one of them is enough to tell.
     """
     if _rank() > 0:
         time.sleep(_PATIENCE)

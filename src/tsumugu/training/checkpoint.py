@@ -92,7 +92,7 @@ class Checkpoints:
         self.wait()
         if progress.step == self._newest:
             return
-        tensors = _tensors(model, optimizer)
+        tensors = _tensors(model, optimizer, trained=progress.updates > 0)
         _check_finite(tensors, progress.step)
         # In the form that `remove_leftovers` clears away, and the same on all processes.
         self._aside = self._folder / f".{_PREFIX}{progress.step}.{broadcast_object(os.getpid())}.tmp"
@@ -125,12 +125,13 @@ class Checkpoints:
         if self._first and self._aside is not None:
             # All processes have stopped writing before any of them hears of an error.
             shutil.rmtree(self._aside, ignore_errors=True)
-        if isinstance(error, CheckpointException):
-            raise TsumuguError(
-                f"pretrain: no checkpoint can be written below {self._folder}: {_cause(error)}. The earlier "
-                f"ones are whole; when that is put right, the same command goes on from the last of them"
-            ) from error
-        raise error
+        cause = _cause(error)
+        if not isinstance(cause, OSError):
+            raise error
+        raise TsumuguError(
+            f"pretrain: no checkpoint can be written below {self._folder}: {cause}. The earlier ones are "
+            f"whole; when that is put right, the same command goes on from the last of them"
+        ) from error
 
     @contextmanager
     def at_rest_in_the_end(self) -> Iterator[None]:
@@ -259,18 +260,21 @@ def _load(
     return progress
 
 
-def _tensors(model: ParallelModel, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Weights and moments by name, each once."""
+def _tensors(model: ParallelModel, optimizer: torch.optim.Optimizer, *, trained: bool) -> dict[str, Any]:
+    """Weights and moments by name, each once, in an order that says who writes what others have, too."""
     tensors: dict[str, Any] = {}
     for name, parameter in model.named_parameters():
         if model.is_copy(name):
             continue
         tensors[name] = parameter.detach()
-        for key, value in optimizer.state[parameter].items():
+        state = optimizer.state.get(parameter, {})
+        # FSDP may put other tensors into the place of the optimizer's parameters for a while.
+        assert state or not trained, f"the optimizer does not know {name}"
+        for key, value in state.items():
             # The optimizer's own count of steps is `updates` in the state.
             if key != "step":
                 tensors[f"{_OPTIMIZER}{name}.{key}"] = value.detach()
-    return tensors
+    return dict(sorted(tensors.items()))
 
 
 def _saved_name(model: ParallelModel, name: str) -> str:
@@ -305,11 +309,10 @@ def _leftover(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.old.tmp")
 
 
-def _cause(error: CheckpointException) -> str:
-    """The innermost reason, without the wrappers of the libraries on the way."""
-    failures = list(error.failures.values())
-    cause = failures[0][0] if failures else error
-    return str(cause) or type(cause).__name__
+def _cause(error: BaseException) -> BaseException:
+    """What went wrong on the first of the processes where something did."""
+    failures = list(error.failures.values()) if isinstance(error, CheckpointException) else []
+    return failures[0][0] if failures else error
 
 
 def _steps(folder: Path) -> list[int]:

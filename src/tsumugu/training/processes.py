@@ -100,7 +100,7 @@ def process_group(process: Process) -> Iterator[None]:
         if not is_lost(error):
             raise
         raise TsumuguError(
-            f"process {process.rank} ends since another one has ended, which says why ({_first_line(error)})"
+            f"pretrain: another process has ended, and so does this one ({_first_sentence(error)})"
         ) from error
     # Not after an error: others may be in the middle of something. Their wait ends with this process.
     dist.destroy_process_group()
@@ -197,5 +197,5 @@ def _store(process: Process) -> PrefixStore:
     return PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
+def _first_sentence(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0].partition(". ")[0]
