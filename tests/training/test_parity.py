@@ -38,6 +38,8 @@ MODELS = {
     "gpt-neox, parallel residual": config("gpt-neox", parallel_residual=True),
     "llama": config("llama", num_key_value_heads=2, qk_norm=True),
     "llama, untied": config("llama", tie_word_embeddings=False),
+    "gpt-neox, five layers": config("gpt-neox", num_hidden_layers=5),
+    "gpt-neox, odd sizes": config("gpt-neox", hidden_size=20, num_attention_heads=2, intermediate_size=70),
 }
 ALONE = [
     ("gpt-neox", Layout(data_shard=2)),
@@ -52,8 +54,7 @@ ALONE = [
 ]
 FAMILIES = [
     (name, layout)
-    for name in MODELS
-    if name != "gpt-neox"
+    for name in ("gpt2", "gpt-neox, parallel residual", "llama", "llama, untied")
     for layout in (Layout(tensor=2), Layout(pipeline=2))
 ] + [("gpt2", Layout(context=2)), ("llama", Layout(context=2))]
 TOGETHER = [
@@ -71,6 +72,15 @@ TOGETHER = [
     ("llama", Layout(data_replicate=2, tensor=2, pipeline=2, pipeline_schedule="zbv_zero_bubble")),
     ("gpt-neox", Layout(data_replicate=2, data_shard=2, context=2)),
 ]
+# What does not divide: layers by stages, rows by processes; fewer rows than processes.
+UNEVEN = [
+    ("gpt-neox, five layers", Layout(pipeline=3)),
+    ("gpt-neox, five layers", Layout(pipeline=2, pipeline_schedule="zbv_zero_bubble")),
+    ("gpt-neox, odd sizes", Layout(data_shard=4, tensor=2)),
+    ("gpt-neox, odd sizes", Layout(data_shard=8)),
+    ("gpt-neox", Layout(context=4)),
+    ("llama, untied", Layout(data_replicate=2, context=2, pipeline=2, pipeline_schedule="zbv_zero_bubble")),
+]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +89,7 @@ def workers() -> Iterator[Workers]:
         yield found
 
 
-@pytest.mark.parametrize(("name", "layout"), [*ALONE, *FAMILIES, *TOGETHER], ids=str)
+@pytest.mark.parametrize(("name", "layout"), [*ALONE, *FAMILIES, *TOGETHER, *UNEVEN], ids=str)
 def test_a_layout_computes_what_one_process_computes(workers: Workers, name: str, layout: Layout) -> None:
     curves = workers.run(curve, layout.processes, name, layout, "plain")
     assert all(other == curves[0] for other in curves), "the processes disagree about the figures"

@@ -163,8 +163,8 @@ class PretrainConfig(Section):
     stability: StabilityConfig = StabilityConfig()
     """What happens at spikes of the loss."""
     precision: Literal["auto", "float32", "bfloat16", "float8"] = "auto"
-    """Of matrix products; weights and optimizer stay in float32. `auto`: bfloat16 on a GPU, float32 on a
-    CPU. `float8` (extra `float8`): those of the layers in float8, the rest in bfloat16."""
+    """Of matrix products; weights and optimizer stay in float32. `auto`: bfloat16 on a GPU that has it,
+    float32 elsewhere. `float8` (extra `float8`): those of the layers in float8, the rest in bfloat16."""
     compile: bool = False
     """Compile every layer with `torch.compile`."""
     activation_checkpointing: ActivationCheckpointingConfig = ActivationCheckpointingConfig()

@@ -33,6 +33,8 @@ def product_dtype(
             f"pretrain.precision = float8 needs a GPU of compute capability 8.9 or more (L40S, H100), not "
             f"{device.type}; choose auto"
         )
-    if precision == "float32" or (precision == "auto" and device.type != "cuda"):
-        return torch.float32
-    return torch.bfloat16
+    if precision == "auto":
+        # GPUs before Ampere emulate bfloat16, as CPUs do.
+        native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float32
+    return torch.float32 if precision == "float32" else torch.bfloat16

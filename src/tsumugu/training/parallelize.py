@@ -207,8 +207,7 @@ def _shard(part: Decoder, layout: Layout, mesh: DeviceMesh, *, dtype: torch.dtyp
     if layout.context > 1:
         shard = mesh["data_shard", "context"]._flatten("data_shard_context")
     if layout.data_replicate > 1:
-        name = "data_shard_context" if layout.context > 1 else "data_shard"
-        shard = mesh["data_replicate", name]
+        shard = DeviceMesh._concatenate([mesh["data_replicate"], shard])
     # Inputs are not cast: blocks get hidden states that are in `dtype`, and angles that must not be.
     policy = MixedPrecisionPolicy(
         param_dtype=dtype, reduce_dtype=torch.float32, output_dtype=None, cast_forward_inputs=False

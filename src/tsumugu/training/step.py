@@ -72,7 +72,7 @@ def _micro_batch(
     if missing:
         tokens = torch.cat([tokens, tokens.new_zeros(missing, length)])
         targets = torch.cat([targets, targets.new_full((missing, length), IGNORED)])
-        if len(positions) > 1 or batch.position_ids is not None:
+        if batch.position_ids is not None:
             positions = torch.cat([positions, torch.arange(length)[None].expand(missing, -1)])
     documents = None
     if batch.cu_seqlens is not None:
@@ -80,7 +80,7 @@ def _micro_batch(
         inside = (batch.cu_seqlens >= first) & (batch.cu_seqlens <= last)
         begins = torch.from_numpy(batch.cu_seqlens[inside] - first)
         more = torch.arange(1, missing + 1, dtype=begins.dtype) * length + (last - first)
-        documents = documents_of(torch.cat([begins, more]).to(device), (size, length))
+        documents = documents_of(torch.cat([begins, more]).to(device, non_blocking=True), (size, length))
     if places is not None:
         tokens, targets, positions = tokens[:, places], targets[:, places], positions[:, places]
     return MicroBatch(
