@@ -11,13 +11,12 @@ inputs of two norms, of four products and of GELU, queries, keys, values, attent
 orders); selective, 6 D (the layer's input, queries, keys and values, attention's result, its
 projection); full, D.
 
-A step is forward, backward and optimizer of the real model with its loss, dropout included. Every mode
-has a process of its own, and the losses of all eager modes have to be the same to the bit.
+A step is forward, backward and optimizer of the real model with its loss, dropout included. Modes take
+turns, and the losses of all eager modes have to be the same to the bit.
 """
 
 import argparse
 import time
-from functools import partial
 from statistics import median
 from typing import Any
 
@@ -25,7 +24,7 @@ import torch
 from torch.distributed._tools.mem_tracker import MemTracker
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from harness import Row, measure, print_table, write_result
+from harness import Row, print_table, write_result
 from trainees import Shape, batches, build, pretrain_config
 from tsumugu.training.optimizer import build_optimizer
 from tsumugu.training.parallelize import ParallelModel
@@ -58,11 +57,20 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=SHAPE.length)
     options = parser.parse_args()
     shape = Shape(**{**vars(SHAPE), "length": options.length})
-    # A process per mode: what one compiles must not serve another.
-    found = {
-        name: measure(partial(_observe, shape, name), runs=options.runs, warm_up=False) for name in MODES
-    }
-    results = {name: timing.results for name, timing in found.items()}
+    torch.set_num_threads(1)
+    results: dict[str, list[dict[str, Any]]] = {}
+    for _ in range(options.runs):
+        for name in MODES:
+            # What was compiled for one mode must not serve another.
+            torch.compiler.reset()
+            torch._functorch.config.activation_memory_budget = 1.0
+            results.setdefault(name, []).append(_observe(shape, name))
+            rows = _rows(shape, results)
+            write_result(NAME, rows, packages=["torch"])
+    print_table(rows)
+
+
+def _rows(shape: Shape, results: dict[str, list[dict[str, Any]]]) -> list[Row]:
     unit = shape.tokens * shape.hidden * 4 * shape.layers
     none = results["none"][0]
     rows = []
@@ -90,11 +98,10 @@ def main() -> None:
                     },
                 )
             )
-    print_table(rows)
-    write_result(NAME, rows, packages=["torch"])
+    return rows
 
 
-def _steps(runs: tuple[dict[str, Any], ...]) -> list[float]:
+def _steps(runs: list[dict[str, Any]]) -> list[float]:
     return [took for run in runs for took in run["cpu"]]
 
 
