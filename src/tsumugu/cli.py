@@ -62,8 +62,12 @@ _STAGES = {
     ),
     "pretrain": (
         "token shards to a trained model",
-        "Trains the recipe's model. Follow pretrain.partial/metrics.jsonl while it works; after a stop\n"
-        "it goes on from the newest checkpoint and ends with the same weights, bit for bit.",
+        "Trains the recipe's model. Follow pretrain.partial/metrics.jsonl while it works. After a stop, or\n"
+        "SIGTERM, the same command goes on from the newest checkpoint and ends with the same weights, bit\n"
+        "for bit on the same layout of the same devices.\n\n"
+        "On several devices torchrun starts it, when the stages before it are done (tsumugu tokens RECIPE):\n"
+        "  torchrun --standalone --nproc-per-node 8 -m tsumugu pretrain RECIPE --run-folder DIR\n"
+        "Its option --run is spelled --run-folder there, and pretrain.layout says how they share the work.",
     ),
     "evaluate": (
         "scores beside n-gram baselines",
@@ -91,9 +95,17 @@ _QUESTIONS = {"corpus": CORPUS, "tokenizer": TOKENIZER, "tokens": TOKENS}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    return _answer(*parse(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def parse(words: list[str]) -> tuple[Callable[[argparse.Namespace], None], argparse.Namespace]:
+    """The function that a command line calls, and with what.
+
+    Raises:
+        SystemExit: a mistake, which is told, or a wish for help, which is granted.
+    """
     if question := find_question(_QUESTIONS, words):
-        return _answer(question.answer, parse_question(question, words))
+        return question.answer, parse_question(question, words)
     parser = _parser()
     options, rest = parser.parse_known_args(words)
     # argparse gives up on positional arguments that stand behind an option.
@@ -101,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         options.overrides += rest
-    return _answer(options.function, options)
+    return options.function, options
 
 
 def _answer(function: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
