@@ -78,13 +78,13 @@ def _measure(shape: Shape, folder: Path, runs: int) -> tuple[dict[str, list[floa
         return time.perf_counter() - began
 
     step()
-    tensors = _tensors(model, optimizer)
+    tensors = _tensors(model, optimizer, trained=True)
     # The first save of each is a warm-up.
     for run in range(runs + 1):
         seen: dict[str, list[float]] = {key: [] for key in found}
         seen["step"] += [step() for _ in range(3)]
         began = time.perf_counter()
-        checkpoints.save(model, optimizer, Progress(step=run + 1))
+        checkpoints.save(model, optimizer, Progress(step=run + 1, updates=run + 1))
         seen["stall"].append(time.perf_counter() - began)
         seen["step while writing"] += [step() for _ in range(3)]
         checkpoints.wait()
