@@ -62,3 +62,14 @@ def test_checksums_name_every_file(tmp_path: Path) -> None:
     found = checksums(tmp_path)
     assert list(found) == ["a", "b/x"]
     assert found["a"]["bytes"] == 2
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path: Path) -> None:
+    def fill() -> None:
+        with write_aside(tmp_path / "some.json") as aside, Path("/dev/full").open("w") as stream:
+            aside.write_text("half")
+            stream.write("x" * 100_000)
+
+    with pytest.raises(OSError, match="No space left on device: '.*/some.json'"):
+        fill()
+    assert list(tmp_path.iterdir()) == []

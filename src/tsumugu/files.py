@@ -4,6 +4,7 @@ Every file of a run is written beside its final name and renamed into place, so 
 is killed leaves either the whole file or none, and a later one can trust whatever it finds.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 _CHUNK_BYTES = 1 << 20
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
@@ -28,19 +30,26 @@ def write_aside(path: Path) -> Iterator[Path]:
     # In a container, a process often has the id of the one that was killed.
     _remove(aside)
     try:
-        yield aside
-        _flush_to_disk(aside)
+        with naming(path):
+            yield aside
+            _flush_to_disk(aside)
         if aside.is_dir():
             replace_folder(aside, path)
         else:
             aside.replace(path)
-    except OSError as error:
-        if error.filename is None:
-            # A full disk does not say which file it was.
-            error.filename = str(path)
-        raise
     finally:
         _remove(aside)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let the errors of a full disk say that `path` was being written: they do not do so of themselves."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

@@ -90,3 +90,18 @@ def test_transformers_loads_the_folder_and_agrees(name: str) -> None:
     assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) == (1, 2, 3)
     assert (encoder.bos_id, encoder.eos_id, encoder.pad_id, encoder.unk_id) == (1, 2, 3, 0)
     assert len(tokenizer) == encoder.vocab_size
+
+
+@pytest.mark.parametrize("name", [*NAMES, "SentencePiece's defaults"])
+def test_bytes_of_ids_add_up_to_the_bytes_of_the_text(name: str) -> None:
+    encoder = load_encoder(written_folder(name))
+    lengths = encoder.byte_lengths()
+    assert lengths.shape == (encoder.vocab_size,)
+    special = {encoder.bos_id, encoder.eos_id, encoder.pad_id, encoder.unk_id}
+    assert all(lengths[index] == 0 for index in special if index is not None)
+    # A tokenizer that puts a space before every text counts it.
+    prefix = int(lengths[encoder.encode_batch(["の"])[0]].sum()) - len("の".encode())
+    assert prefix in (0, 1)
+    for text in (japanese_text(3), "髙島屋の𠮟る猫🐈と Ünïcode", "1234 x"):
+        ids = encoder.encode_batch([text])[0]
+        assert lengths[ids].sum() == len(encoder.decode(ids.tolist()).encode()) + prefix

@@ -280,3 +280,30 @@ def test_boundaries_are_those_of_a_walk_over_every_token(
         assert batch.cu_seqlens.tolist() == cu_seqlens
         assert batch.position_ids.tolist() == position_ids
         assert batch.loss_mask.tolist() == loss
+
+
+@given(st.lists(st.tuples(st.integers(0, 5000), st.integers(1, 9)), min_size=1, max_size=5), st.booleans())
+def test_several_ranges_are_read_as_their_samples_are_one_by_one(
+    pieces: list[tuple[int, int]], boundaries: bool
+) -> None:
+    source = concatenated(*SHARDS)
+    made = loader(source, batch_size=1, document_boundaries=boundaries)
+    samples = [range(first, first + count) for first, count in pieces]
+    found = made.read(samples)
+    single = [made.batch(number) for numbers in samples for number in numbers]
+    assert (found.tokens == np.concatenate([one.tokens for one in single])).all()
+    assert [row.sample for row in made.rows(samples)] == [n for numbers in samples for n in numbers]
+    if boundaries:
+        assert found.cu_seqlens is not None
+        assert found.cu_seqlens.tolist() == [
+            0,
+            *(
+                place * 16 + int(begin)
+                for place, one in enumerate(single)
+                if one.cu_seqlens is not None
+                for begin in one.cu_seqlens[1:]
+            ),
+        ]
+        assert found.position_ids is not None
+        positions = [one.position_ids for one in single if one.position_ids is not None]
+        assert (found.position_ids == np.concatenate(positions)).all()

@@ -14,9 +14,11 @@ from tsumugu.files import read_json
 from tsumugu.pipeline import run_stages
 from tsumugu.recipe import load_recipe
 from tsumugu.tokenizer.encoder import load_encoder
-from tsumugu.tokens.showing import DocumentPart, ShownBatch, ShownRow, render, show
+from tsumugu.tokens.showing import DocumentPart, ShownBatch, ShownRow, render, samples_of, show
 from tsumugu.tokens.split import is_validation
+from tsumugu.training.config import PretrainConfig
 from tsumugu.training.metrics import read_metrics
+from tsumugu.training.schedule import samples_before
 
 
 def without(run: Path, folder: Path, *names: str) -> Path:
@@ -99,6 +101,57 @@ def test_a_packed_mixture_trains_and_shows_its_padding(finished_run: Path, tmp_p
     shutil.rmtree(run / "pretrain" / "packing")
     assert show(run, 2).rows == shown.rows
     assert sorted((run / "pretrain").rglob("*")) == [path for path in before if "packing" not in path.parts]
+
+
+GROWING = PretrainConfig.model_validate(
+    {
+        "steps": 40,
+        "global_batch_size": 8,
+        "sequence_length": 64,
+        "optimizer": {"learning_rate": 0.01},
+        "batch_size_warmup": {"start": 2, "steps": 12},
+    }
+)
+
+
+def test_samples_are_the_plans_until_a_row_says_otherwise() -> None:
+    for step in (1, 5, 12, 13, 40):
+        first, last = (samples_before(number, GROWING) for number in (step, step + 1))
+        assert samples_of(step, GROWING, []) == [range(first, last)]
+    # Step 2 was left out after a rewind; step 3 jumped over what step 2 had read.
+    taken: list[dict[str, object]] = [
+        {"step": 1, "samples": 2},
+        {"step": 2, "samples": 6},
+        {"step": 3, "samples": 10, "read": [[6, 7], [9, 10]]},
+    ]
+    assert samples_of(1, GROWING, taken) == [range(0, 2)]
+    assert samples_of(2, GROWING, taken) == [range(4, 6)]
+    assert samples_of(3, GROWING, taken) == [range(6, 7), range(9, 10)]
+    # The plan goes on from the last row.
+    assert samples_before(4, GROWING) == 6
+    assert samples_of(4, GROWING, taken)[0].start == 10
+    assert samples_of(20, GROWING, taken)[0].start == samples_before(20, GROWING) + 4
+
+
+def test_a_run_that_left_steps_out_shows_what_was_read(finished_run: Path, tmp_path: Path) -> None:
+    run = without(finished_run, tmp_path, "evaluate", "release", "report")
+    path = run / "pretrain" / "metrics.jsonl"
+    rows = [row for row in read_metrics(path) if row["step"] <= 8]
+    rows[6] |= {"samples": 32, "read": [[24, 26], [30, 32]]}
+    rows[7] = {"step": 8, "tokens": 0, "samples": 36, "seconds": 1.0}
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shown = show(run, 7)
+    assert [(row.row, row.sample) for row in shown.rows] == [(0, 24), (1, 25), (2, 30), (3, 31)]
+    check_documents(run, shown, padding=False)
+    assert show(run, 7, row=2).rows == [shown.rows[2]]
+    assert "this step was not applied" in render(show(run, 8), run="RUN", whole=False)
+    # What comes is known as long as nothing is left out.
+    assert [row.sample for row in show(run, 9).rows] == [36, 37, 38, 39]
+    assert not show(run, 9).note
+    events = run / "pretrain" / "events.jsonl"
+    events.write_text(json.dumps({"event": "skipped", "step": 8, "samples": [[32, 36]]}) + "\n")
+    assert "note: steps of this run were left out" in render(show(run, 9), run="RUN", whole=False)
+    assert not show(run, 7).note
 
 
 def test_the_command_says_which_step_it_shows(finished_run: Path, capsys: pytest.CaptureFixture[str]) -> None:

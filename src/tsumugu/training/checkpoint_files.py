@@ -23,7 +23,7 @@ from torch.distributed.checkpoint.staging import BlockingAsyncStager
 from torch.distributed.checkpoint.storage import StorageWriter, WriteResult
 from torch.futures import Future
 
-from tsumugu.files import read_json, write_json
+from tsumugu.files import naming, read_json, write_json
 
 STATE = "state.json"
 _FILES, _CHECKSUM = "files", "xxh3"
@@ -73,12 +73,8 @@ class ShardWriter(StorageWriter, BlockingAsyncStager):
         if tensors:
             self._folder.mkdir(exist_ok=True)
             path = self._folder / f"shard-{plan.storage_data:05d}.safetensors"
-            try:
+            with naming(path):
                 size, checksum = _write_tensors(path, tensors)
-            except OSError as error:
-                # A full disk does not say which file it was.
-                error.filename = error.filename or str(path)
-                raise
             results.append(WriteResult(MetadataIndex(path.name), size, checksum))
         written: Future[list[WriteResult]] = Future()
         written.set_result(results)

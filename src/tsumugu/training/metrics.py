@@ -10,7 +10,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from tsumugu.files import write_text
+from tsumugu.files import naming, write_text
 
 
 class MetricsLog:
@@ -37,11 +37,8 @@ class MetricsLog:
 
     def to_disk(self) -> None:
         """Return when all rows would outlive the machine's end, as the checkpoint after them does."""
-        try:
+        with naming(self._path):
             os.fsync(self._stream.fileno())
-        except OSError as error:
-            error.filename = str(self._path)
-            raise
 
     def close(self) -> None:
         """Close the file."""
@@ -69,10 +66,7 @@ def open_lines(path: Path) -> FileIO:
 def append_line(stream: FileIO, line: str) -> None:
     """Write a line through; what goes wrong names the file, which a full disk does not."""
     left = memoryview(line.encode() + b"\n")
-    try:
+    with naming(Path(str(stream.name))):
         while left:
-            # All that is there is written before there is an error.
+            # All that there is room for is written before there is an error.
             left = left[stream.write(left) :]
-    except OSError as error:
-        error.filename = stream.name
-        raise
