@@ -28,7 +28,11 @@ def apply_context_parallel(part: Decoder, mesh: DeviceMesh) -> None:
 def context_places(length: int, *, processes: int, rank: int) -> Tensor:
     """Which of the `length` tokens of a sequence process `rank` holds: `int64 [length / processes]`."""
     pieces = torch.arange(length).chunk(2 * processes)
-    return torch.cat([pieces[rank], pieces[2 * processes - 1 - rank]])
+    return torch.cat([pieces[piece] for piece in _pieces(processes, rank)])
+
+
+def _pieces(processes: int, rank: int) -> tuple[int, int]:
+    return rank, 2 * processes - 1 - rank
 
 
 class ContextParallelDecoder(Decoder):
@@ -38,8 +42,9 @@ class ContextParallelDecoder(Decoder):
 
     def pieces(self, length: int) -> list[range]:
         """Two: an early one and a late one."""
-        count, rank, size = self.mesh.size(), self.mesh.get_local_rank(), length // 2
-        return [range(piece * size, (piece + 1) * size) for piece in (rank, 2 * count - 1 - rank)]
+        size = length // 2
+        pieces = _pieces(self.mesh.size(), self.mesh.get_local_rank())
+        return [range(piece * size, (piece + 1) * size) for piece in pieces]
 
 
 class ContextParallelAttention(Attention):
@@ -49,13 +54,11 @@ class ContextParallelAttention(Attention):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, where: Positions) -> Tensor:
         """`[B, H, T / n, K]`, `[B, G, T / n, K]`, `[B, G, T / n, K]` to `[B, H, T / n, K]`."""
-        count, rank = self.mesh.size(), self.mesh.get_local_rank()
         k, v = self._gather(k), self._gather(v)
         size = q.shape[2] // 2
+        pieces = _pieces(self.mesh.size(), self.mesh.get_local_rank())
         outs = []
-        for piece, queries, scope in zip(
-            (rank, 2 * count - 1 - rank), torch.split(q, size, dim=2), where.scopes, strict=True
-        ):
+        for piece, queries, scope in zip(pieces, torch.split(q, size, dim=2), where.scopes, strict=True):
             end = (piece + 1) * size
             outs.append(attend(queries, k[:, :, :end], v[:, :, :end], scope))
         return torch.cat(outs, dim=2)
