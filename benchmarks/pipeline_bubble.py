@@ -11,6 +11,7 @@ with gradients of weights; they stand beside the formula of what they improve on
 
 import argparse
 import multiprocessing
+import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -79,6 +80,10 @@ def _row(schedule: Schedule, processes: int, count: int, seconds: float, answers
     why = f"a process has {3 * count * seconds:.2f} s to do in a step of {median(steps):.2f} s"
     if schedule.endswith("zero_bubble"):
         why += "; beside it the formula of interleaved 1F1B"
+    load = os.getloadavg()[0]
+    busy = load > len(os.sched_getaffinity(0))
+    if busy:
+        why = f"others' work (load {load:.0f}) delays what the processes send each other; {why}"
     return Row(
         name,
         ours=round(median(idle), 4),
@@ -86,6 +91,7 @@ def _row(schedule: Schedule, processes: int, count: int, seconds: float, answers
         unit="of a step",
         goal=_GOAL,
         better="lower",
+        conclusive=not busy,
         why=why,
         details={"idle": [round(share, 4) for share in idle], "seconds": [round(step, 4) for step in steps]},
     )
