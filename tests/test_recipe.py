@@ -3,11 +3,16 @@
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from conftest import recipe_data
 from tsumugu.errors import TsumuguError
+from tsumugu.model.decoder import Decoder, count_parameters
 from tsumugu.recipe import Recipe, load_recipe, recipe_schema, recipe_text
+from tsumugu.training.layout import Layout, LayoutConfig, Machines, Training, resolve_layout
+from tsumugu.training.schedule import learning_rate, samples_before
+from tsumugu.training.throughput import flops_per_token, peak_flops
 
 
 def message(path: Path, *overrides: str) -> str:
@@ -110,6 +115,26 @@ def test_what_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
     assert str(path) in message(path)
 
 
+@pytest.mark.parametrize(
+    "section",
+    [
+        "ModelConfig",
+        "PretrainConfig",
+        "LayoutConfig",
+        "OptimizerConfig",
+        "ScheduleConfig",
+        "StabilityConfig",
+        "ActivationCheckpointingConfig",
+        "BatchSizeWarmupConfig",
+        "ProfileConfig",
+    ],
+)
+def test_schema_says_what_every_key_of_training_means(section: str) -> None:
+    found = recipe_schema()["$defs"][section]
+    assert found["description"]
+    assert [key for key, value in found["properties"].items() if not value.get("description")] == []
+
+
 def test_numbers_are_read_as_people_write_them(recipe_path: Path) -> None:
     # YAML 1.1 would read the first as a string.
     for text in ("1e-3", "1.0e-3", "0.001", "1E-3", ".001"):
@@ -127,7 +152,86 @@ def test_schema_describes_every_key() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["demo", "hour"])
-def test_recipes_of_the_repository_are_valid(name: str) -> None:
-    path = Path(__file__).parent.parent / "recipes" / f"{name}.yaml"
-    assert load_recipe(path).name == name
+RECIPES = Path(__file__).parent.parent / "recipes"
+LARGE = {
+    "japanese-large-lm-1.7b": 1_652_230_656,
+    "japanese-large-lm-3.6b": 3_555_876_864,
+    "tsumugu-1.7b": 1_715_611_648,
+    "tsumugu-3.6b": 3_680_709_632,
+}
+"""Parameters by recipe."""
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_recipes_of_the_repository_are_valid(path: Path) -> None:
+    assert load_recipe(path).name == path.stem
+
+
+@pytest.fixture(params=LARGE)
+def large(request: pytest.FixtureRequest) -> Recipe:
+    return load_recipe(RECIPES / f"{request.param}.yaml")
+
+
+def vocabulary(recipe: Recipe) -> int:
+    assert recipe.tokenizer.vocab_size is not None
+    return recipe.tokenizer.vocab_size
+
+
+def test_a_large_recipe_has_the_model_of_its_name(large: Recipe) -> None:
+    with torch.device("meta"):
+        model = Decoder(large.model, vocabulary(large))
+    assert count_parameters(model) == LARGE[large.name]
+    assert large.model.preset == large.name
+    assert large.pretrain.sequence_length == large.model.max_position_embeddings
+
+
+def test_large_recipes_train_on_as_many_tokens_as_one_another(large: Recipe) -> None:
+    config = large.pretrain
+    tokens = samples_before(config.steps + 1, config) * config.sequence_length
+    assert tokens == 199_229_440_000
+
+
+def test_the_schedules_are_those_that_the_recipes_name(large: Recipe) -> None:
+    config = large.pretrain
+    peak, steps = config.optimizer.learning_rate, config.steps
+    assert learning_rate(1000, config) == pytest.approx(peak / 2)
+    assert learning_rate(2000, config) == peak
+    assert learning_rate(steps, config) == pytest.approx(peak / 10)
+    middle = learning_rate((2000 + steps) // 2, config)
+    if large.name.startswith("tsumugu"):
+        assert peak == 3e-4
+        assert middle == learning_rate(steps * 9 // 10, config) == peak
+    else:
+        assert peak == 1.5e-4
+        assert middle == pytest.approx(peak * 0.55)
+
+
+@pytest.mark.parametrize("processes", [1, 8, 64, 128])
+def test_a_large_recipe_has_a_layout_on_machines_of_eight_gpus(large: Recipe, processes: int) -> None:
+    config = large.pretrain
+    training = Training(
+        model=large.model,
+        vocab_size=vocabulary(large),
+        sequence_length=config.sequence_length,
+        batch_sizes=(config.global_batch_size,),
+        micro_batch_size=config.micro_batch_size,
+        checkpointing=config.activation_checkpointing.mode,
+        compile=config.compile,
+    )
+    machines = Machines(processes, min(processes, 8), memory=80 * 10**9)
+    shard = min(processes, 8)
+    layout = Layout(data_replicate=processes // shard, data_shard=shard)
+    assert resolve_layout(config.layout, training, machines) == layout
+    # The degrees of a cluster with slow networks between nodes.
+    by_hand = LayoutConfig(tensor=min(processes, 8))
+    assert resolve_layout(by_hand, training, machines).tensor == min(processes, 8)
+
+
+def test_the_steps_of_the_smaller_one_fill_the_hours_that_line_states() -> None:
+    recipe = load_recipe(RECIPES / "japanese-large-lm-1.7b.yaml")
+    config = recipe.pretrain
+    tokens = config.steps * config.global_batch_size * config.sequence_length
+    operations = tokens * flops_per_token(recipe.model, vocabulary(recipe), config.sequence_length)
+    peak = peak_flops("NVIDIA A100-SXM4-80GB")
+    assert peak is not None
+    assert operations / (4000 * 3600 * peak) == pytest.approx(0.5, abs=0.01)

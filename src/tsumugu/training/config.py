@@ -105,7 +105,7 @@ class ActivationCheckpointingConfig(Section):
 
     mode: Literal["none", "selective", "full"] = "none"
     """`full`: a layer keeps its input alone. `selective`: it keeps the results of attention and of the
-    matrix products too, but for the MLP's widest, and computes that and the cheap rest again (after
+    matrix products beside it too, and computes the MLP's first products and the cheap rest again (after
     Korthikanti et al. 2022)."""
     every: Count = 1
     """Only every n-th layer does so."""
