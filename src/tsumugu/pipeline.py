@@ -228,8 +228,8 @@ def run_stages(
 def _check_done(stage: Stage, recipe: Recipe, run_folder: Path) -> None:
     if not _is_done(run_folder / stage.name, _fingerprint(stage, recipe, run_folder)):
         raise TsumuguError(
-            f"the stage {stage.name} is not done in {run_folder}, and it works in one process. Run "
-            f"`tsumugu tokens RECIPE` with the same arguments first, without torchrun"
+            f"the stage {stage.name} is not done in {run_folder}, and torchrun is for pretrain alone. "
+            f"Run `tsumugu tokens RECIPE` with the same arguments first, without torchrun"
         )
 
 

@@ -307,7 +307,7 @@ def _pipeline_faults(layout: Layout, training: Training) -> list[str]:
         )
     if layout.pipeline_schedule in SPLIT_BACKWARD:
         name = layout.pipeline_schedule
-        # torch 2.13: an error, an error, and wrong gradients without one.
+        # torch 2.13: an error for the first; for the second an error too, or wrong gradients without one.
         if training.checkpointing == "selective":
             faults.append(
                 f"{name} splits the backward pass, which selective checkpointing cannot follow; choose "

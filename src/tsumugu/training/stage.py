@@ -20,7 +20,7 @@ from tsumugu.tokens.split import VALIDATION
 from tsumugu.training.blocks import prepare_blocks
 from tsumugu.training.checkpoint import latest_checkpoint, load_weights
 from tsumugu.training.device import product_dtype
-from tsumugu.training.layout import Layout, Training, micro_batch_size, resolve_layout
+from tsumugu.training.layout import SPLIT_BACKWARD, Layout, Training, micro_batch_size, resolve_layout
 from tsumugu.training.metrics import read_metrics
 from tsumugu.training.parallelize import ParallelModel, Settings, build_model
 from tsumugu.training.processes import (
@@ -116,6 +116,15 @@ def _train(context: StageContext, process: Process) -> Counts:
         for name, use in uses.items():
             say_on_stderr(f"pretrain: {_describe(name, use)}")
         say_on_stderr(f"pretrain: {layout}, {micro} sequences in a forward pass, on {process.device.type}")
+        if (
+            layout.pipeline > 1
+            and layout.pipeline_schedule in SPLIT_BACKWARD
+            and training.checkpointing == "full"
+        ):
+            say_on_stderr(
+                f"pretrain: {layout.pipeline_schedule} computes checkpointed layers again for every matrix of "
+                f"theirs; 1f1b and interleaved_1f1b do so once"
+            )
         latest = latest_checkpoint(context.folder / "checkpoints")
         done = int(latest.name.rpartition("-")[2]) if latest else 0
         trackers = open_trackers(config.tracking, side_folder, recipe.name, done)
