@@ -122,8 +122,8 @@ def _train(context: StageContext, process: Process) -> Counts:
             and training.checkpointing == "full"
         ):
             say_on_stderr(
-                f"pretrain: {layout.pipeline_schedule} computes checkpointed layers again for every matrix of "
-                f"theirs; 1f1b and interleaved_1f1b do so once"
+                f"pretrain: {layout.pipeline_schedule} computes checkpointed layers again for each of their "
+                f"matrices; 1f1b and interleaved_1f1b do so once"
             )
         latest = latest_checkpoint(context.folder / "checkpoints")
         done = int(latest.name.rpartition("-")[2]) if latest else 0
