@@ -42,6 +42,13 @@ class Linear(nn.Linear):
         return product(input, self.weight, self.bias)
 
 
+def use_pytorch_products(module: nn.Module) -> None:
+    """Let every `Linear` of `module` compute what `nn.Linear` does, to the bit."""
+    for part in module.modules():
+        if isinstance(part, Linear):
+            part.may_take_onednn = False
+
+
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`x @ weight.T + bias` for `[..., in]` and `[out, in]`."""
     if isinstance(weight, DTensor) or not _takes_onednn(x, weight):

@@ -7,7 +7,7 @@ from torch import nn
 
 from tsumugu.errors import TsumuguError
 from tsumugu.model.decoder import Block, Decoder
-from tsumugu.model.products import Linear
+from tsumugu.model.products import use_pytorch_products
 from tsumugu.training.activation_checkpointing import CheckpointedBlock, apply_activation_checkpointing
 from tsumugu.training.config import PretrainConfig
 
@@ -28,7 +28,8 @@ def prepare_blocks(part: Decoder, config: PretrainConfig) -> None:
         budget = config.activation_checkpointing.memory_budget
         if budget is not None:
             torch._functorch.config.activation_memory_budget = budget
-            _use_known_products(part)
+            # The compiler takes products that it does not know for cheap, and computes all of them again.
+            use_pytorch_products(part)
         for block in part.layers.values():
             _compile(block)
 
@@ -41,13 +42,6 @@ def _compile(block: nn.Module) -> None:
         block.inner = torch.compile(MethodType(Block.forward, block), fullgraph=True)
     else:
         block.compile(fullgraph=True)
-
-
-def _use_known_products(part: Decoder) -> None:
-    """The compiler takes products that it does not know for cheap, and computes all of them again."""
-    for module in part.modules():
-        if isinstance(module, Linear):
-            module.may_take_onednn = False
 
 
 def _use_float8(part: Decoder) -> None:
