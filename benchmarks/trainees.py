@@ -22,6 +22,7 @@ from tsumugu.tokens.shards import PARTS, Index, ShardFacts, Source, npy_header, 
 from tsumugu.training.blocks import prepare_blocks
 from tsumugu.training.checkpoint import Checkpoints
 from tsumugu.training.config import PretrainConfig
+from tsumugu.training.job import Job
 from tsumugu.training.layout import Layout
 from tsumugu.training.parallelize import ParallelModel, Settings, build_model
 from tsumugu.training.processes import this_process
@@ -150,7 +151,7 @@ def train_watched(shape: Shape, steps: int, *, sinks: Trackers | None = None, **
             watched.step(row["loss"])
 
     with tempfile.TemporaryDirectory() as name, _nothing_at_the_end():
-        job = trainer.Job(
+        job = Job(
             model=build(shape, config),
             config=config,
             loader=_loader(Path(name), shape, steps),

@@ -19,12 +19,12 @@ from tsumugu.tokens.sequences import Concatenated, Sequences
 from tsumugu.tokens.shards import TokenStream
 from tsumugu.training.checkpoint import Checkpoints, Progress
 from tsumugu.training.config import OptimizerConfig, PretrainConfig, ScheduleConfig, StabilityConfig
+from tsumugu.training.job import Job
 from tsumugu.training.layout import Layout
 from tsumugu.training.metrics import read_metrics
 from tsumugu.training.parallelize import ParallelModel, Settings, build_model
 from tsumugu.training.processes import Process, broadcast_object, build_mesh
 from tsumugu.training.tracking import Trackers
-from tsumugu.training.trainer import Job
 from tsumugu.training.validation import held_out
 
 VOCABULARY, LENGTH, BATCH = 64, 16, 8

@@ -13,10 +13,11 @@ from tsumugu.errors import TsumuguError
 from tsumugu.training import trainer
 from tsumugu.training.config import PretrainConfig, StabilityConfig
 from tsumugu.training.events import read_events
+from tsumugu.training.job import Job
 from tsumugu.training.metrics import read_metrics
 from tsumugu.training.schedule import learning_rate
 from tsumugu.training.step import StepResult, compute_gradients, micro_batches
-from tsumugu.training.trainer import Job, train
+from tsumugu.training.trainer import train
 
 Poison = Callable[[Job, int], bool]
 """Whether the gradient of this model on this sample is no number."""

@@ -35,9 +35,10 @@ from tsumugu.tokens.sequences import BestFit
 from tsumugu.tokens.shards import TokenStream
 from tsumugu.training.config import BatchSizeWarmupConfig, PretrainConfig, ProfileConfig
 from tsumugu.training.events import EventLog, read_events
+from tsumugu.training.job import Job
 from tsumugu.training.metrics import MetricsLog, append_line, open_lines, read_metrics
 from tsumugu.training.schedule import batch_size, samples_before
-from tsumugu.training.trainer import Job, train
+from tsumugu.training.trainer import train
 
 
 def interrupted(made: Job, number: int) -> None:

@@ -53,9 +53,10 @@ def linear_cross_entropy(
     if torch.is_autocast_enabled(hidden.device.type):
         dtype = torch.get_autocast_dtype(hidden.device.type)
         hidden, weight = hidden.to(dtype), weight.to(dtype)
-    loss: Tensor = _LinearCrossEntropy.apply(
-        hidden, weight, targets, z_loss, group, size, torch.is_grad_enabled()
-    )  # type: ignore[no-untyped-call]
+    with torch.autocast(hidden.device.type, enabled=False):
+        loss: Tensor = _LinearCrossEntropy.apply(
+            hidden, weight, targets, z_loss, group, size, torch.is_grad_enabled()
+        )  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -71,8 +72,48 @@ class _LinearCrossEntropy(torch.autograd.Function):
         size: int,
         with_gradients: bool,
     ) -> Tensor:
-        with torch.autocast(hidden.device.type, enabled=False):
-            return _forward(ctx, hidden, weight, targets, z_loss, group, size, with_gradients)
+        first_row = 0 if group is None else dist.get_rank(group) * weight.shape[0]
+        loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        grad_hidden = torch.empty_like(hidden) if with_gradients else None
+        # float32: it is a sum over many chunks.
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if with_gradients else None
+        for states, wanted, start in _chunks(hidden, targets, size):
+            logits = product(states, weight).float()  # [n, V]
+            counted = wanted != IGNORED
+            row = wanted - first_row
+            here = counted & (row >= 0) & (row < weight.shape[0])
+            row = torch.where(here, row, 0)[:, None]
+            largest = logits.amax(dim=1)
+            if group is not None:
+                dist.all_reduce(largest, dist.ReduceOp.MAX, group)
+            logits -= largest[:, None]
+            found = torch.where(here, logits.gather(1, row)[:, 0], 0)
+            exponentials = logits.exp_()
+            sums = exponentials.sum(dim=1)
+            if group is not None:
+                both = torch.stack([sums, found])
+                dist.all_reduce(both, group=group)
+                sums, found = both.unbind()
+            log_sums = sums.log()
+            losses = log_sums - found
+            if z_loss:
+                losses = losses + z_loss * (log_sums + largest).square()
+            loss += torch.where(counted, losses, 0).sum()
+            if grad_hidden is None or grad_weight is None:
+                continue
+            factors = torch.where(counted, 1 / sums, 0)
+            if z_loss:
+                factors = factors * (1 + 2 * z_loss * (log_sums + largest))
+            gradient = exponentials.mul_(factors[:, None])
+            gradient.scatter_add_(1, row, -here.float()[:, None])
+            gradient = gradient.to(hidden.dtype)
+            grad_hidden[start : start + len(states)] = product(gradient, weight.t())
+            grad_weight += product(gradient.t(), states.t())
+        if grad_weight is not None:
+            # The sum is done; a pipeline keeps it until the backward pass, of several micro-batches at once.
+            grad_weight = grad_weight.to(weight.dtype)
+        ctx.save_for_backward(grad_hidden, grad_weight)
+        return loss
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -82,60 +123,6 @@ class _LinearCrossEntropy(torch.autograd.Function):
         of_hidden = (grad_hidden.float() * grad).to(grad_hidden.dtype) if ctx.needs_input_grad[0] else None
         of_weight = (grad_weight.float() * grad).to(grad_weight.dtype) if ctx.needs_input_grad[1] else None
         return of_hidden, of_weight, None, None, None, None, None
-
-
-def _forward(
-    ctx: Any,
-    hidden: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    z_loss: float,
-    group: dist.ProcessGroup | None,
-    size: int,
-    with_gradients: bool,
-) -> Tensor:
-    first_row = 0 if group is None else dist.get_rank(group) * weight.shape[0]
-    loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
-    grad_hidden = torch.empty_like(hidden) if with_gradients else None
-    # float32: it is a sum over many chunks.
-    grad_weight = torch.zeros_like(weight, dtype=torch.float32) if with_gradients else None
-    for states, wanted, start in _chunks(hidden, targets, size):
-        logits = product(states, weight).float()  # [n, V]
-        counted = wanted != IGNORED
-        row = wanted - first_row
-        here = counted & (row >= 0) & (row < weight.shape[0])
-        row = torch.where(here, row, 0)[:, None]
-        largest = logits.amax(dim=1)
-        if group is not None:
-            dist.all_reduce(largest, dist.ReduceOp.MAX, group)
-        logits -= largest[:, None]
-        found = torch.where(here, logits.gather(1, row)[:, 0], 0)
-        exponentials = logits.exp_()
-        sums = exponentials.sum(dim=1)
-        if group is not None:
-            both = torch.stack([sums, found])
-            dist.all_reduce(both, group=group)
-            sums, found = both.unbind()
-        log_sums = sums.log()
-        losses = log_sums - found
-        if z_loss:
-            losses = losses + z_loss * (log_sums + largest).square()
-        loss += torch.where(counted, losses, 0).sum()
-        if grad_hidden is None or grad_weight is None:
-            continue
-        factors = torch.where(counted, 1 / sums, 0)
-        if z_loss:
-            factors = factors * (1 + 2 * z_loss * (log_sums + largest))
-        gradient = exponentials.mul_(factors[:, None])
-        gradient.scatter_add_(1, row, -here.float()[:, None])
-        gradient = gradient.to(hidden.dtype)
-        grad_hidden[start : start + len(states)] = product(gradient, weight.t())
-        grad_weight += product(gradient.t(), states.t())
-    if grad_weight is not None:
-        # The sum is done; a pipeline keeps it until the backward pass, of several micro-batches at once.
-        grad_weight = grad_weight.to(weight.dtype)
-    ctx.save_for_backward(grad_hidden, grad_weight)
-    return loss
 
 
 def _chunks(hidden: Tensor, targets: Tensor, size: int) -> list[tuple[Tensor, Tensor, int]]:

@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import (
     CheckpointPolicy,
     checkpoint,
@@ -23,6 +22,7 @@ from torch.utils.checkpoint import (
 
 from tsumugu.model.decoder import Block, Decoder, Positions
 from tsumugu.training.config import ActivationCheckpointingConfig
+from tsumugu.training.local import local_part
 
 _PRODUCTS = {
     torch.ops.aten.mm.default: 1,
@@ -93,4 +93,4 @@ def _sides(weight: Tensor) -> set[int]:
 
     One of them would not tell matrices apart: a share of an MLP may be as wide as the model.
     """
-    return set((weight.to_local() if isinstance(weight, DTensor) else weight).shape)
+    return set(local_part(weight).shape)

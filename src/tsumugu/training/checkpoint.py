@@ -38,6 +38,7 @@ from tsumugu.training.checkpoint_files import (
     reader,
     write_state,
 )
+from tsumugu.training.local import local_part
 from tsumugu.training.parallelize import ParallelModel
 from tsumugu.training.processes import broadcast_object
 
@@ -283,9 +284,9 @@ def _saved_name(model: ParallelModel, name: str) -> str:
 
 def _check_finite(tensors: dict[str, Any], step: int) -> None:
     """A weight that is no number must not be saved over those that were."""
-    locals_ = [t.to_local() if hasattr(t, "to_local") else t for t in tensors.values()]
+    parts = [local_part(tensor) for tensor in tensors.values()]
     # A sum is infinite or no number if one of its terms is.
-    sums = torch.stack([t.sum(dtype=torch.float32) for t in locals_ if t.numel()])
+    sums = torch.stack([t.sum(dtype=torch.float32) for t in parts if t.numel()])
     bad = (~sums.isfinite()).sum().to(torch.float32)
     if dist.is_initialized():
         dist.all_reduce(bad)

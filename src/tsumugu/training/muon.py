@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from tsumugu.training.local import local_part
 from tsumugu.training.owners import cuts_of, from_owners, owner_count, to_owners
 
 _STEPS = 5
@@ -67,7 +68,7 @@ class Muon(torch.optim.Optimizer):
                 for matrix in whole:
                     matrix.copy_(orthogonal_update(matrix, blocks))
                 for parameter, update in zip(few, from_owners(whole, len(few), cuts), strict=True):
-                    local = _local(parameter)
+                    local = local_part(parameter)
                     local.mul_(1 - rate * group["weight_decay"]).add_(update, alpha=-rate)
 
     def _momentum(self, parameter: nn.Parameter, momentum: float) -> Tensor:
@@ -76,7 +77,7 @@ class Muon(torch.optim.Optimizer):
         if not state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
         assert parameter.grad is not None
-        gradient, buffer = _local(parameter.grad), _local(state["momentum_buffer"])
+        gradient, buffer = local_part(parameter.grad), local_part(state["momentum_buffer"])
         buffer.lerp_(gradient, 1 - momentum)
         # bfloat16 is emulated and slow on a CPU, and exact enough where it is not.
         return gradient.lerp(buffer, momentum).to(torch.bfloat16 if gradient.is_cuda else torch.float32)
@@ -125,7 +126,3 @@ def _alike(parameters: list[nn.Parameter]) -> list[list[nn.Parameter]]:
             key = (tensor.device_mesh, tensor.placements) if isinstance(tensor, DTensor) else None
             found.setdefault((parameter.shape, key), []).append(parameter)
     return list(found.values())
-
-
-def _local(tensor: Tensor) -> Tensor:
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

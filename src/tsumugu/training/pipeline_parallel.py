@@ -18,10 +18,10 @@ from torch.distributed.pipelining.schedules import (
     PipelineScheduleSingle,
     get_schedule_class,
 )
-from torch.distributed.tensor import DTensor
 
 from tsumugu.model.decoder import Decoder
 from tsumugu.training.layout import Layout, Schedule
+from tsumugu.training.local import local_part
 
 if TYPE_CHECKING:
     from tsumugu.training.parallelize import MicroBatch
@@ -184,11 +184,11 @@ class Pipeline:
         first = next((p.embedding.weight for p in parts if p.embedding is not None), None)
         last = next((p.head.weight for p in parts if p.head is not None), None)
         if first is not None and last is not None:
-            total = _local(first.grad) + _local(last.grad)
-            _local(first.grad).copy_(total)
-            _local(last.grad).copy_(total)
+            total = _grad_here(first.grad) + _grad_here(last.grad)
+            _grad_here(first.grad).copy_(total)
+            _grad_here(last.grad).copy_(total)
         elif first is not None or last is not None:
-            grad = _local((first if first is not None else last).grad)  # type: ignore[union-attr]
+            grad = _grad_here((first if first is not None else last).grad)  # type: ignore[union-attr]
             peer = self._layout.pipeline - 1 if first is not None else 0
             other = torch.empty_like(grad)
             ops = [
@@ -205,6 +205,6 @@ def _same(loss: Tensor, targets: Tensor) -> Tensor:
     return loss
 
 
-def _local(grad: Tensor | None) -> Tensor:
+def _grad_here(grad: Tensor | None) -> Tensor:
     assert grad is not None
-    return grad.to_local() if isinstance(grad, DTensor) else grad
+    return local_part(grad)

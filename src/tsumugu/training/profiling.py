@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
-if TYPE_CHECKING:
-    from tsumugu.training.trainer import Job
+from tsumugu.training.job import Job
 
 
 class Trace(Protocol):
@@ -25,7 +24,7 @@ class _NoTrace:
 
 
 @contextmanager
-def profiled(job: "Job") -> Iterator[Trace]:
+def profiled(job: Job) -> Iterator[Trace]:
     """Trace the steps of `pretrain.profile`, counted from where this process begins, into
     `profile/rank-R.json` in the job's side folder."""
     wanted = job.config.profile

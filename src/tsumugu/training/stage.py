@@ -20,6 +20,7 @@ from tsumugu.tokens.split import VALIDATION
 from tsumugu.training.blocks import prepare_blocks
 from tsumugu.training.checkpoint import latest_checkpoint, load_weights
 from tsumugu.training.device import product_dtype
+from tsumugu.training.job import Job
 from tsumugu.training.layout import SPLIT_BACKWARD, Layout, Training, micro_batch_size, resolve_layout
 from tsumugu.training.metrics import read_metrics
 from tsumugu.training.parallelize import ParallelModel, Settings, build_model
@@ -36,7 +37,7 @@ from tsumugu.training.processes import (
 from tsumugu.training.schedule import batch_size
 from tsumugu.training.throughput import flops_per_token, peak_flops
 from tsumugu.training.tracking import Trackers, open_trackers
-from tsumugu.training.trainer import Job, train
+from tsumugu.training.trainer import train
 from tsumugu.training.validation import held_out
 
 _WORD = "pretrain"

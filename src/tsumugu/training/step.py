@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.tensor import DTensor, Replicate
 
 from tsumugu.model.attention import documents_of
 from tsumugu.model.loss import IGNORED
 from tsumugu.tokens.loader import Batch
 from tsumugu.training.context_parallel import context_places
+from tsumugu.training.local import local_part
 from tsumugu.training.parallelize import MicroBatch, ParallelModel
 
 
@@ -50,10 +51,8 @@ def micro_batches(batch: Batch, size: int, model: ParallelModel) -> list[MicroBa
     if model.mesh is not None and model.layout.context > 1:
         rank = model.mesh.get_local_rank("context")
         places = context_places(length, processes=model.layout.context, rank=rank)
-    parts = []
-    for start in range(0, len(batch.tokens), size):
-        parts.append(_micro_batch(batch, start, size, places, model.device))
-    return parts
+    starts = range(0, len(batch.tokens), size)
+    return [_micro_batch(batch, start, size, places, model.device) for start in starts]
 
 
 def _micro_batch(
@@ -112,7 +111,7 @@ def compute_gradients(
     result = StepResult(loss_sum / targets, math.sqrt(square) / targets, int(targets), int(signals))
     if result.is_finite:
         clip = min(1.0, max_grad_norm / (result.grad_norm + 1e-6))
-        torch._foreach_mul_([_local(grad) for _, grad in _gradients(model)], clip / targets)
+        torch._foreach_mul_([local_part(grad) for _, grad in _gradients(model)], clip / targets)
     return result
 
 
@@ -135,7 +134,7 @@ def squared_norm(model: ParallelModel) -> Tensor:
     shares: dict[int, list[Tensor]] = {}
     for name, grad in _gradients(model):
         if not model.is_copy(name):
-            shares.setdefault(_copies(grad), []).append(_local(grad))
+            shares.setdefault(_copies(grad), []).append(local_part(grad))
     total = torch.zeros((), device=model.device)
     for copies, grads in shares.items():
         norms = torch.stack(torch._foreach_norm(grads))
@@ -176,7 +175,3 @@ def _copies(grad: Tensor) -> int:
         if isinstance(placement, Replicate):
             copies *= grad.device_mesh.size(dimension)
     return copies
-
-
-def _local(tensor: nn.Parameter | Tensor) -> Tensor:
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
