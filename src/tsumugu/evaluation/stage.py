@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from tsumugu.evaluation.harness import run_tasks
+from tsumugu.evaluation.language_model import LanguageModel
 from tsumugu.evaluation.ngrams import Ids, train_ngrams
 from tsumugu.evaluation.perplexity import HeldOut, summarize
 from tsumugu.evaluation.scoring import score
+from tsumugu.evaluation.subject import native_subject
 from tsumugu.files import read_json, write_json
-from tsumugu.model.decoder import Decoder
 from tsumugu.pipeline import Counts, StageContext
 from tsumugu.tokenizer.encoder import load_encoder
 from tsumugu.tokens.shards import TokenStream, open_tokens, read_index
@@ -31,8 +32,8 @@ def run(context: StageContext) -> Counts:
     recipe = context.recipe
     encoder = load_encoder(context.inputs["tokenizer"])
     model = load_trained(recipe, context.inputs["pretrain"], vocab_size=encoder.vocab_size)
-    model.to(pick_device())
     length = recipe.pretrain.sequence_length
+    subject = native_subject(MODEL, model.to(pick_device()), encoder, max_length=length)
     stream = open_tokens(context.inputs["tokens"], VALIDATION)
     documents = list(_documents(context.inputs["tokens"], stream))
     held_out = _held_out(stream, documents)
@@ -41,18 +42,12 @@ def run(context: StageContext) -> Counts:
         return _once(context.work / f"{name}.json", compute)
 
     models = once("ngrams", lambda: _ngrams(context, documents, held_out))
-    models[MODEL] = once("model", lambda: _perplexity(context, model, documents, held_out))
+    models[MODEL] = once("model", lambda: _perplexity(context, subject.model, documents, held_out))
     tasks: dict[str, Any] = {}
     if recipe.evaluate.tasks:
         tasks = once(
             "tasks",
-            lambda: run_tasks(
-                model,
-                encoder,
-                recipe.evaluate.tasks,
-                length=length,
-                batch_size=recipe.evaluate.batch_size,
-            ),
+            lambda: run_tasks(subject, recipe.evaluate.tasks, batch_size=recipe.evaluate.batch_size),
         )
     scores = {
         "perplexity": {
@@ -93,12 +88,11 @@ def _documents(folder: Path, stream: TokenStream) -> Iterator[Ids]:
 
 
 def _perplexity(
-    context: StageContext, model: Decoder, documents: Sequence[Ids], held_out: HeldOut
+    context: StageContext, model: LanguageModel, documents: Sequence[Ids], held_out: HeldOut
 ) -> dict[str, Any]:
     scored = score(
         model,
         [(tokens, 1) for tokens in documents],
-        length=context.recipe.pretrain.sequence_length,
         batch_size=context.recipe.evaluate.batch_size,
         description="evaluate: perplexity",
     )
