@@ -166,7 +166,9 @@ def _open_hugging_face(
     if native:
         model = _as_native(place, folder, config, max_length, facts)
     if model is None:
-        model = _as_transformers(place, folder, config, max_length, trust_remote_code, facts)
+        model = _as_transformers(
+            place, folder, max_length, tokenizer.model_max_length, trust_remote_code, facts
+        )
     if tokenizer.largest_id >= model.vocab_size:
         raise TsumuguError(
             f"{place}: the tokenizer has ids up to {tokenizer.largest_id}, and the model {model.vocab_size} "
@@ -192,6 +194,8 @@ class _Tokenizer:
     text_start: int
     eos_id: int
     largest_id: int
+    model_max_length: int | None = None
+    """What the tokenizer says of the model; None if nothing."""
 
 
 def _open_tokenizer(place: str, folder: Path, trust_remote_code: bool) -> _Tokenizer:
@@ -230,6 +234,8 @@ def _open_tokenizer(place: str, folder: Path, trust_remote_code: bool) -> _Token
         text_start=eos if bos is None else bos,
         eos_id=eos,
         largest_id=max(found.get_vocab().values()),
+        # Where it says nothing, transformers has 10 ** 30 there.
+        model_max_length=found.model_max_length if found.model_max_length < 10**9 else None,
     )
 
 
@@ -266,8 +272,8 @@ def _as_native(
 def _as_transformers(
     place: str,
     folder: Path,
-    config: dict[str, Any],
     max_length: int | None,
+    tokenizer_length: int | None,
     trust_remote_code: bool,
     facts: dict[str, Any],
 ) -> HuggingFaceModel:
@@ -285,8 +291,9 @@ def _as_transformers(
         )
     except Exception as error:
         raise TsumuguError(f"{place}: the model cannot be loaded: {_one_line(error)}") from error
-    limits = [config.get(key) for key in ("max_position_embeddings", "n_positions", "n_ctx", "seq_length")]
-    limit = next((value for value in limits if isinstance(value, int)), _UNKNOWN_LENGTH)
+    text = getattr(model.config, "text_config", None) or model.config
+    limits = [getattr(text, key, None) for key in ("n_positions", "max_position_embeddings", "n_ctx")]
+    limit = next((value for value in [*limits, tokenizer_length] if value is not None), _UNKNOWN_LENGTH)
     facts.setdefault("computed_by", "transformers")
     facts.update(parameters=int(model.num_parameters()), dtype=str(model.dtype).removeprefix("torch."))
     return HuggingFaceModel(model.to(device), max_length=min(limit, max_length or limit))
