@@ -110,7 +110,8 @@ def test_what_is_answered_is_not_computed_again(
     writing = [ask("港町で", {"until": ["。"], "max_gen_toks": 5})]
     subject = open_subject(str(folders["gpt2"]))
     answers = AnswerFile(tmp_path, {"model": "gpt2"})
-    first = TsumuguLM(subject, batch_size=4, answers=answers)
+    first = TsumuguLM(subject, batch_size=4)
+    first.answers = answers
     found, text = first.loglikelihood(requests), first.generate_until(writing)
     answers.close()
     # A crash in the middle of a line, which costs that answer and no other.
@@ -118,7 +119,8 @@ def test_what_is_answered_is_not_computed_again(
         file.write(b'["abc", [1.0')
 
     monkeypatch.setattr(type(subject.model), "read", None)
-    again = TsumuguLM(subject, batch_size=4, answers=AnswerFile(tmp_path, {"model": "gpt2"}))
+    again = TsumuguLM(subject, batch_size=4)
+    again.answers = AnswerFile(tmp_path, {"model": "gpt2"})
     assert again.loglikelihood(requests) == found
     assert again.generate_until(writing) == text
     other = AnswerFile(tmp_path, {"model": "another"})

@@ -35,7 +35,6 @@ class TsumuguLM(TemplateLM):  # type: ignore[misc]
         subject: Subject,
         *,
         batch_size: int,
-        answers: Answers | None = None,
         quiet: bool = False,
     ) -> None:
         """Ask `subject`, `batch_size` rows at a time.
@@ -43,13 +42,13 @@ class TsumuguLM(TemplateLM):  # type: ignore[misc]
         Args:
             subject: on every process the same.
             batch_size: rows in a forward pass, texts written at once.
-            answers: what is known already; default: nothing.
             quiet: no progress bars.
         """
         super().__init__()
         self._subject = subject
         self._batch_size = batch_size
-        self._answers: Answers = answers or NoAnswers()
+        self.answers: Answers = NoAnswers()
+        """What is known already, and where answers are kept."""
         self._device = subject.model.device
         if dist.is_initialized():
             self._rank, self._world_size = dist.get_rank(), dist.get_world_size()
@@ -74,7 +73,7 @@ class TsumuguLM(TemplateLM):  # type: ignore[misc]
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Log-probability of each answer after its context, and whether it was the likeliest."""
-        found: list[Any] = [self._answers.get("loglikelihood", request.args) for request in requests]
+        found: list[Any] = [self.answers.get("loglikelihood", request.args) for request in requests]
         missing = [number for number, answer in enumerate(found) if answer is None]
         pairs = [self._pair(*requests[number].args) for number in missing]
         items, owners = self._items(pairs, [requests[number].task_name for number in missing])
@@ -83,7 +82,7 @@ class TsumuguLM(TemplateLM):  # type: ignore[misc]
             for owner, one in zip(owners[item], scored, strict=True):
                 number = missing[owner]
                 found[number] = [one.log_probability, one.greedy]
-                self._answers.put("loglikelihood", requests[number].args, found[number])
+                self.answers.put("loglikelihood", requests[number].args, found[number])
 
         score_items(
             self._subject.model,
@@ -131,7 +130,7 @@ class TsumuguLM(TemplateLM):  # type: ignore[misc]
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
         """Log-probability of each whole text."""
-        found: list[Any] = [self._answers.get("rolling", request.args) for request in requests]
+        found: list[Any] = [self.answers.get("rolling", request.args) for request in requests]
         missing = [number for number, answer in enumerate(found) if answer is None]
         ids = [[self._subject.text_start, *self._subject.encode(requests[n].args[0])] for n in missing]
         sequences = [(np.array(tokens, dtype=np.int64), 1) for tokens in ids]
@@ -143,19 +142,19 @@ class TsumuguLM(TemplateLM):  # type: ignore[misc]
         )
         for number, one in zip(missing, scored, strict=True):
             found[number] = one.log_probability
-            self._answers.put("rolling", requests[number].args, one.log_probability)
+            self.answers.put("rolling", requests[number].args, one.log_probability)
         return found
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """Greedy continuations up to a stop text."""
-        found: list[Any] = [self._answers.get("generate", request.args) for request in requests]
+        found: list[Any] = [self.answers.get("generate", request.args) for request in requests]
         missing = [number for number, answer in enumerate(found) if answer is None]
         prompts = [self._prompt(requests[number]) for number in missing]
 
         def keep(index: int, text: str) -> None:
             number = missing[index]
             found[number] = text
-            self._answers.put("generate", requests[number].args, text)
+            self.answers.put("generate", requests[number].args, text)
 
         generate(
             self._subject.model,
@@ -180,7 +179,8 @@ class TsumuguLM(TemplateLM):  # type: ignore[misc]
         new = int(settings.get("max_gen_toks", _MOST_NEW_TOKENS))
         if "longest_of" in settings:
             # As jp-stable's JSQuAD limits an answer: to the length of the longest that is right.
-            new = max(1, *(len(self._subject.encode(text)) for text in settings["longest_of"]))
+            lengths = [len(self._subject.encode(text)) for text in settings["longest_of"]]
+            new = max(1, *lengths) + settings.get("longest_of_margin", 0)
         room = self._subject.model.max_length - new
         if room < 1:
             raise TsumuguError(
@@ -209,6 +209,8 @@ class TsumuguLM(TemplateLM):  # type: ignore[misc]
 
     def gather_object(self, obj: Any, dst: int = 0) -> list[Any] | None:
         """Of all processes, on process `dst`; None on the others."""
+        if self._world_size == 1:
+            return [obj]
         found: list[Any] | None = [None] * self._world_size if self._rank == dst else None
         dist.gather_object(obj, found, dst=dst)
         return found

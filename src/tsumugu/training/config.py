@@ -240,8 +240,9 @@ class PretrainConfig(Section):
 
     def result_settings(self) -> dict[str, object]:
         """What the trained model depends on, up to rounding: not who computes it, nor who watches."""
-        others = {"layout", "micro_batch_size", "compile", "activation_checkpointing", "deterministic"}
-        return self.model_dump(mode="json", exclude=others | {"profile", "tracking", "evaluation", "keep_checkpoints"})
+        computing = {"layout", "micro_batch_size", "compile", "activation_checkpointing", "deterministic"}
+        watching = {"profile", "tracking", "evaluation", "keep_checkpoints"}
+        return self.model_dump(mode="json", exclude=computing | watching)
 
     def _check_batch_size_warmup(self) -> None:
         warmup = self.batch_size_warmup
