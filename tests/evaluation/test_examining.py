@@ -12,6 +12,7 @@ import torch
 sys.path.append(str(Path(__file__).parent.parent / "training"))
 from workers import Workers
 
+from tsumugu.engine import Resources
 from tsumugu.evaluation.examining import examiner
 from tsumugu.pipeline import run_stages
 from tsumugu.recipe import Recipe, load_recipe
@@ -21,7 +22,6 @@ from tsumugu.training.layout import Layout
 from tsumugu.training.metrics import read_metrics
 from tsumugu.training.parallelize import Settings, build_model
 from tsumugu.training.processes import build_mesh
-from tsumugu.engine import Resources
 
 CPU = torch.device("cpu")
 
@@ -43,9 +43,7 @@ def examined(rank: int, run: Path, layout: Layout) -> tuple[dict[str, float], in
         device=CPU,
         settings=Settings(seed=3),
     )
-    ask = examiner(
-        TaskEvaluationConfig(every=1, limit=40), encoder, sequence_length=128, dtype=torch.float32
-    )
+    ask = examiner(TaskEvaluationConfig(every=1, limit=40), encoder, sequence_length=128, dtype=torch.float32)
     before, numbers = tensor_bytes(), torch.random.get_rng_state()
     scores = ask(model)
     assert torch.equal(torch.random.get_rng_state(), numbers), "training would draw other numbers"
@@ -78,9 +76,7 @@ def test_a_run_that_is_examined_ends_with_the_same_weights(
     for stage in ("corpus", "tokenizer", "tokens"):
         (folder / stage).parent.mkdir(exist_ok=True)
         (folder / stage).symlink_to(finished_run / stage)
-    watched: Any = recipe.pretrain.model_copy(
-        update={"evaluation": TaskEvaluationConfig(every=20, limit=8)}
-    )
+    watched: Any = recipe.pretrain.model_copy(update={"evaluation": TaskEvaluationConfig(every=20, limit=8)})
     run_stages(
         recipe.model_copy(update={"pretrain": watched}),
         folder,

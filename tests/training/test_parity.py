@@ -171,7 +171,10 @@ def lost_parameters(rank: int, layout: Layout) -> list[str]:
     ("name", "layout"),
     [
         ("gpt2", Layout(data_shard=2, tensor=2, pipeline=2)),
-        ("llama, untied", Layout(data_replicate=2, context=2, pipeline=2, pipeline_schedule="zbv_zero_bubble")),
+        (
+            "llama, untied",
+            Layout(data_replicate=2, context=2, pipeline=2, pipeline_schedule="zbv_zero_bubble"),
+        ),
         ("gpt-neox, odd sizes", Layout(data_shard=4, tensor=2)),
     ],
     ids=str,

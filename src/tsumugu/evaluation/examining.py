@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -34,7 +35,7 @@ def examiner(
     """
     choices = resolve_tasks(settings.tasks)
     if settings.limit is not None:
-        choices = [choice.with_limit(settings.limit) for choice in choices]
+        choices = [replace(choice, limit=settings.limit) for choice in choices]
     opened = open_together(choices)
 
     def examine(model: ParallelModel) -> dict[str, float]:

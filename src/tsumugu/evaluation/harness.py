@@ -152,7 +152,8 @@ def _result(
     name = task.config.task
     samples = sorted(samples, key=lambda sample: (sample["filter"], sample["doc_id"]))
     filters = sorted({sample["filter"] for sample in samples})
-    metrics, by_item = {}, defaultdict(dict)
+    metrics: dict[str, dict[str, float | None]] = {}
+    by_item: dict[int, dict[str, float]] = defaultdict(dict)
     for filtered in filters:
         of_filter = [sample for sample in samples if sample["filter"] == filtered]
         for metric in of_filter[0]["metrics"]:

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from tsumugu.evaluation.groups import resolve_tasks
 from tsumugu.evaluation.harness import run_tasks
 from tsumugu.evaluation.language_model import LanguageModel
 from tsumugu.evaluation.ngrams import Ids, train_ngrams
 from tsumugu.evaluation.perplexity import HeldOut, summarize
 from tsumugu.evaluation.scoring import score
-from tsumugu.evaluation.subject import native_subject
+from tsumugu.evaluation.subject import Subject, native_subject
 from tsumugu.files import read_json, write_json
 from tsumugu.pipeline import Counts, StageContext
 from tsumugu.tokenizer.encoder import load_encoder
@@ -47,7 +48,7 @@ def run(context: StageContext) -> Counts:
     if recipe.evaluate.tasks:
         tasks = once(
             "tasks",
-            lambda: run_tasks(subject, recipe.evaluate.tasks, batch_size=recipe.evaluate.batch_size),
+            lambda: _tasks(context, subject),
         )
     scores = {
         "perplexity": {
@@ -65,6 +66,17 @@ def run(context: StageContext) -> Counts:
         "bits_per_byte": {name: found["bits_per_byte"] for name, found in models.items()},
         "accuracy": {name: found["accuracy"] for name, found in tasks.items()},
     }
+
+
+def _tasks(context: StageContext, subject: Subject) -> dict[str, Any]:
+    settings = context.recipe.evaluate
+    results = run_tasks(
+        subject,
+        resolve_tasks(settings.tasks),
+        batch_size=settings.batch_size,
+        cache=context.work / "answers",
+    )
+    return {name: result.facts for name, result in results.items()}
 
 
 def _held_out(stream: TokenStream, documents: Sequence[Ids]) -> HeldOut:

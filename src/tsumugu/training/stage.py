@@ -235,8 +235,8 @@ def _refuse_too_large(recipe: Recipe, vocab_size: int, process: Process) -> None
     if memory is not None and needed > _SHARE_FOR_WHOLE * memory:
         raise TsumuguError(
             f"pretrain.evaluation: the whole model takes {needed / 1e9:.1f} GB on each device while it is "
-            f"asked, more than {_SHARE_FOR_WHOLE:.0%} of the {memory / 1e9:.1f} GB there. Evaluate checkpoints "
-            f"apart from training instead: tsumugu evaluate model RUN/pretrain.partial/checkpoints/step-N"
+            f"asked, more than {_SHARE_FOR_WHOLE:.0%} of the {memory / 1e9:.1f} GB there. Evaluate "
+            f"checkpoints apart from training: tsumugu evaluate model RUN/pretrain.partial/checkpoints/step-N"
         )
 
 
