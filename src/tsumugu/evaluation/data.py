@@ -182,7 +182,7 @@ def _hub_rows(data_set: str) -> dict[str, list[Row]]:
                 for split, there in hub.splits.items()
             }
         return {split: read_records(data_set, _fetch(hub.path, file)) for split, file in hub.files.items()}
-    except Exception as error:  # noqa: BLE001 - libraries below raise whatever their HTTP client raises
+    except Exception as error:
         raise TsumuguError(_missing(data_set, error)) from error
 
 
@@ -195,10 +195,13 @@ def _fetch(repository: str, file: str) -> Path:
 def _missing(data_set: str, error: Exception) -> str:
     source = SOURCES[data_set]
     named = os.environ.get(DATA_VARIABLE)
-    looked = f"in {named} and {Path(named, 'jglue')}" if named else f"({DATA_VARIABLE} and --data name no folder)"
+    looked = (
+        f"in {named} and {Path(named, 'jglue')}" if named else f"({DATA_VARIABLE} and --data name no folder)"
+    )
     first_line = (str(error).strip().splitlines() or [""])[0]
     return (
-        f"the data set {data_set} is not at hand. Local files: no {' or '.join(source.files[TEST])} {looked}. "
+        f"the data set {data_set} is not at hand. "
+        f"Local files: no {' or '.join(source.files[TEST])} {looked}. "
         f"Hugging Face hub: {source.hub.path} could not be loaded ({type(error).__name__}: {first_line}). "
         f"Either run where the hub can be reached (and without HF_HUB_OFFLINE=1), or put the file into a "
         f"folder and name it with --data DIR; docs/tasks.md says where each file is published."

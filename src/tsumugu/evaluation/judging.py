@@ -76,7 +76,9 @@ def subject_choice(example: Example, results: Scored) -> dict[str, Any]:
     scores = [one for one, _ in results]
     right = float(metrics.first_best(scores) == example["label"])
     lengths = [len(choice) for choice in example["choices"]]
-    by_length = metrics.first_best([one / max(length, 1) for one, length in zip(scores, lengths, strict=True)])
+    by_length = metrics.first_best(
+        [one / max(length, 1) for one, length in zip(scores, lengths, strict=True)]
+    )
     return {
         "acc": right,
         "acc_norm": float(by_length == example["label"]),
