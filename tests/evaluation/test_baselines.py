@@ -11,7 +11,9 @@ def test_chance_is_one_over_the_number_of_choices_of_each_question() -> None:
 
 
 def test_the_majority_answer_counts_once_for_each_question() -> None:
-    assert answer_baseline([["YES"], ["yes", "Ｙｅｓ"], ["NO"]]) == Baseline(chance=0, majority=pytest.approx(2 / 3))
+    assert answer_baseline([["YES"], ["yes", "Ｙｅｓ"], ["NO"]]) == Baseline(
+        chance=0, majority=pytest.approx(2 / 3)
+    )
 
 
 def test_samples_tell_choices_from_written_answers() -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tiny_data import write_tiny_data
+
 from tsumugu.errors import TsumuguError
 
 pytest.importorskip("lm_eval")
@@ -57,7 +57,9 @@ def test_every_task_runs_from_local_files(tiny: Path) -> None:
         assert len(results["samples"][name]) == 2
 
 
-def test_a_subfolder_jglue_is_looked_into_and_both_kinds_of_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_subfolder_jglue_is_looked_into_and_both_kinds_of_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_tiny_data(tmp_path / "jglue")
     released = tmp_path / "jnli-v1.3"
     released.mkdir()
@@ -110,7 +112,8 @@ def test_a_local_file_changes_nothing_else_of_a_task_of_the_harness(tiny: Path) 
     (task,), _ = open_tasks([TaskChoice("ja_leaderboard_jcommonsenseqa")], tiny)
     assert (task.config.num_fewshot, few_shot_split(task)) == (3, "train")
     assert task.doc_to_text(task.eval_docs[0]) == (
-        "### 指示：\n出力は以下から選択してください：\n- 空\n- 山\n- 海\n- 机\n- 箱\n\n### 入力：\n船が進むところは？\n\n### 応答："
+        "### 指示：\n出力は以下から選択してください：\n- 空\n- 山\n- 海\n- 机\n- 箱\n\n"
+        "### 入力：\n船が進むところは？\n\n### 応答："
     )
 
 
@@ -147,7 +150,9 @@ def test_every_source_has_a_local_name_and_a_place_on_the_hub() -> None:
         assert "/" in source.hub.path
 
 
-def test_a_zip_file_of_subjects_is_read_as_the_folder_is(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_zip_file_of_subjects_is_read_as_the_folder_is(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import zipfile
 
     with zipfile.ZipFile(tmp_path / "JMMLU.zip", "w") as archive:

@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-
 from tiny_data import write_tiny_data
+
 from tsumugu.errors import TsumuguError
 
 pytest.importorskip("lm_eval")

@@ -200,7 +200,8 @@ def _missing(data_set: str, error: Exception) -> str:
     )
     first_line = (str(error).strip().splitlines() or [""])[0]
     return (
-        f"the data set {data_set} is not at hand. Local files: no {' or '.join(source.files[TEST])} {looked}. "
+        f"the data set {data_set} is not at hand. "
+        f"Local files: no {' or '.join(source.files[TEST])} {looked}. "
         f"Hugging Face hub: {source.hub.path} could not be loaded ({type(error).__name__}: {first_line}). "
         f"Either run where the hub can be reached (and without HF_HUB_OFFLINE=1), or put the file into a "
         f"folder and name it with --data DIR; docs/tasks.md says where each file is published."

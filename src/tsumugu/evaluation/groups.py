@@ -64,6 +64,12 @@ LEADERBOARD = {
 """The harness's own Japanese tasks, and the data set of each in `data.SOURCES`."""
 
 
+def _jp_stable_name(data_set: str, template: str) -> str:
+    if data_set == "xwinograd":
+        return "jp_stable_xwinograd"
+    return f"jp_stable_{data_set}_{_INSTEAD.get((data_set, template), template)}"
+
+
 def jp_stable(template: str) -> tuple[TaskChoice, ...]:
     """The eight tasks of the fork's suite with one template."""
     return tuple(
@@ -135,12 +141,6 @@ def _resolve(name: str) -> tuple[TaskChoice, ...]:
         f"there is no task or group {name!r}{suggestion(name, [*known, *GROUPS])} "
         f"Groups: {', '.join(GROUPS)}. docs/tasks.md lists every task."
     )
-
-
-def _jp_stable_name(data_set: str, template: str) -> str:
-    if data_set == "xwinograd":
-        return "jp_stable_xwinograd"
-    return f"jp_stable_{data_set}_{_INSTEAD.get((data_set, template), template)}"
 
 
 def _manner(choice: TaskChoice) -> str:

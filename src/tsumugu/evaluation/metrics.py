@@ -20,6 +20,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -84,10 +85,8 @@ def mecab_words(text: str) -> list[str]:
 
 
 def rouge2(prediction: str, reference: str) -> float:
-    """F-measure of the pairs of neighbouring MeCab words (ROUGE-2; Lin 2004), each pair once per occurrence."""
-    found, wanted = (
-        Counter(zip(words, words[1:], strict=False)) for words in map(mecab_words, (prediction, reference))
-    )
+    """F-measure of the pairs of neighbouring MeCab words (ROUGE-2; Lin 2004)."""
+    found, wanted = (Counter(pairwise(words)) for words in map(mecab_words, (prediction, reference)))
     common = sum((found & wanted).values())
     if common == 0:
         return 0.0

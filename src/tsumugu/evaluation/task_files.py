@@ -68,7 +68,7 @@ def read_yaml(path: Path, *, including: tuple[Path, ...] = ()) -> dict[str, Any]
         TsumuguError: not YAML, not a mapping, or an include that is missing or goes round in a circle.
     """
     try:
-        contents = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+        contents = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except yaml.YAMLError as error:
         raise TsumuguError(f"{path} is not YAML: {error}") from error
     except FileNotFoundError as error:
@@ -101,7 +101,9 @@ def check_task_file(file: TaskFile, keys: Iterable[str]) -> None:
     for metric in file.contents.get("metric_list") or ():
         for key in metric:
             if key not in _METRIC_KEYS:
-                raise TsumuguError(f"{file.path}: metric_list has no key {key!r}{suggestion(key, _METRIC_KEYS)}")
+                raise TsumuguError(
+                    f"{file.path}: metric_list has no key {key!r}{suggestion(key, _METRIC_KEYS)}"
+                )
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
