@@ -1,8 +1,8 @@
 """Models on texts and tasks, one model in memory at a time: the work of `tsumugu evaluate model`.
 
 Each model's results lie in a folder of its own, and what is there for the same model, text and
-settings is not computed again. Under torchrun, texts are shared among the processes; tasks are the
-first one's, which alone writes.
+settings is not computed again. Under torchrun, documents and questions are shared among the
+processes; the first one alone writes.
 """
 
 import gc
@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 
 from tsumugu.errors import TsumuguError
+from tsumugu.evaluation.groups import TaskChoice
 from tsumugu.evaluation.measuring import Measured, Windows, measure, windows_for
 from tsumugu.evaluation.perplexity import Difference, Predicted, paired_difference, summarize_sources
 from tsumugu.evaluation.results import (
@@ -34,7 +35,7 @@ from tsumugu.evaluation.results import (
 from tsumugu.evaluation.subject import Subject, open_subject
 from tsumugu.evaluation.texts import Texts
 from tsumugu.files import read_json, write_json
-from tsumugu.training.processes import broadcast_object, hear, tell
+from tsumugu.training.processes import broadcast_object
 
 _ASKED = "asked.json"
 """How the tasks of a folder were asked, beside its results."""
@@ -53,10 +54,6 @@ class Settings:
     """Tokens that a model sees at once, if it can see more."""
     stride: int | None = None
     """By which windows over long texts move on; default: half of what the model sees."""
-    num_fewshot: int | None = None
-    """Examples before a question; default: the task's own number."""
-    limit: int | None = None
-    """Questions of a task."""
     data: Path | None = None
     """Where the data of tasks lie."""
     add_bos: bool | None = None
@@ -124,7 +121,7 @@ class Assessment:
 def assess(
     places: Sequence[str],
     texts: Sequence[Texts],
-    tasks: Sequence[str],
+    tasks: Sequence[TaskChoice],
     *,
     output: Path,
     settings: Settings,
@@ -135,7 +132,7 @@ def assess(
     Args:
         places: of models, as in `open_subject`.
         texts: to be predicted.
-        tasks: to be answered.
+        tasks: to be answered, of `groups.resolve_tasks`.
         output: folder of the models' folders.
         settings: how they are asked.
         say: told what happens.
@@ -163,7 +160,7 @@ def assess(
     finished = tuple(one for one in models if one is not None)
     if not finished:
         return None
-    return Assessment(finished, tuple(text.name for text in texts), tuple(tasks))
+    return Assessment(finished, tuple(text.name for text in texts), tuple(task.name for task in tasks))
 
 
 def text_figures(measured: Measured, *, unreadable: int = 0) -> TextFigures:
@@ -186,7 +183,7 @@ def text_figures(measured: Measured, *, unreadable: int = 0) -> TextFigures:
 def _assess(
     subject: Subject,
     texts: Sequence[Texts],
-    tasks: Sequence[str],
+    tasks: Sequence[TaskChoice],
     *,
     output: Path,
     settings: Settings,
@@ -215,52 +212,57 @@ def _assess(
             figures = text_figures(measured, unreadable=len(text.unreadable))
             found.add(perplexity={text.name: figures}, documents={text.name: measured.documents})
             documents[text.name] = measured.documents
-    if found:
-        _answer(found, subject, tasks, settings=settings, say=say)
-        tell(f"tasks/{subject.name}", True)
-        return Assessed(
-            folder,
-            found.only([text.name for text in texts], tasks),
-            documents,
-            {text.name: text.unreadable for text in texts},
-        )
-    hear(f"tasks/{subject.name}")
-    return None
+    _answer(found, subject, tasks, folder=folder, settings=settings, say=say)
+    if not found:
+        return None
+    return Assessed(
+        folder,
+        found.only([text.name for text in texts], [task.name for task in tasks]),
+        documents,
+        {text.name: text.unreadable for text in texts},
+    )
 
 
 def _answer(
-    found: "_Folder", subject: Subject, tasks: Sequence[str], *, settings: Settings, say: Callable[[str], None]
+    found: "_Folder | None",
+    subject: Subject,
+    tasks: Sequence[TaskChoice],
+    *,
+    folder: Path,
+    settings: Settings,
+    say: Callable[[str], None],
 ) -> None:
-    asked = {
-        "num_fewshot": settings.num_fewshot,
-        "limit": settings.limit,
-        "prompt_start": bool(subject.prompt_start),
-        "max_length": subject.model.max_length,
-        "data": None if settings.data is None else str(settings.data.resolve()),
-    }
-    missing = [task for task in tasks if found.asked.get(task) != asked or task not in found.results.tasks]
-    for task in tasks:
-        if task not in missing:
-            say(f"{subject.name}: {task} is done already ({found.folder / RESULTS})")
+    asked = {task.name: _asked(task, subject, settings) for task in tasks}
+    done = [name for name in asked if found and found.has_task(name, asked[name])]
+    for name in done:
+        say(f"{subject.name}: {name} is done already ({folder / RESULTS})")
+    # The first process alone knows.
+    done = broadcast_object(done)
+    missing = [task for task in tasks if task.name not in done]
     if not missing:
         return
     from tsumugu.evaluation.harness import run_tasks
 
     answered = run_tasks(
-        subject,
-        missing,
-        batch_size=settings.batch_size,
-        num_fewshot=settings.num_fewshot,
-        limit=settings.limit,
-        data=settings.data,
-        cache=found.folder / _ANSWERS,
+        subject, missing, batch_size=settings.batch_size, data=settings.data, cache=folder / _ANSWERS
     )
-    figures, items = {}, {}
-    for task, result in answered.items():
-        facts = asdict(result)
-        items[task] = facts.pop("items")
-        figures[task] = TaskFigures.model_validate(facts, strict=False)
-    found.add(tasks=figures, items=items, asked=dict.fromkeys(figures, asked))
+    if found:
+        found.add(
+            tasks={name: TaskFigures.model_validate(result.facts) for name, result in answered.items()},
+            items={name: result.items for name, result in answered.items()},
+            asked={name: asked[name] for name in answered},
+        )
+
+
+def _asked(task: TaskChoice, subject: Subject, settings: Settings) -> dict[str, Any]:
+    """On what answers depend, beside the model and the task."""
+    return {
+        "num_fewshot": task.num_fewshot,
+        "limit": task.limit,
+        "prompt_start": bool(subject.prompt_start),
+        "max_length": subject.model.max_length,
+        "data": None if settings.data is None else str(settings.data.resolve()),
+    }
 
 
 class _Folder:
@@ -269,7 +271,7 @@ class _Folder:
     def __init__(self, folder: Path, subject: Subject) -> None:
         """Keep what is there, if it is of the same model."""
         self.folder = folder
-        self.asked: dict[str, Any] = {}
+        self._asked: dict[str, Any] = {}
         self._begun = time.perf_counter()
         model = {"name": subject.name, **subject.facts}
         processes = dist.get_world_size() if dist.is_initialized() else 1
@@ -285,7 +287,11 @@ class _Folder:
                 kept = {key: getattr(earlier, key) for key in ("perplexity", "tasks", "seconds")}
                 self.results = self.results.model_copy(update=kept)
                 if (folder / _ASKED).exists():
-                    self.asked = read_json(folder / _ASKED)
+                    self._asked = read_json(folder / _ASKED)
+
+    def has_task(self, name: str, asked: Mapping[str, Any]) -> bool:
+        """Whether a task was asked like this."""
+        return name in self.results.tasks and self._asked.get(name) == asked
 
     def kept_documents(self, text: Texts, windows: Windows) -> tuple[Predicted, ...] | None:
         """The documents of an earlier evaluation, if these are the same and were read alike."""
@@ -317,10 +323,10 @@ class _Folder:
             }
         )
         self._begun = now
-        self.asked |= asked or {}
+        self._asked |= asked or {}
         write_results(self.folder, self.results, documents=documents, items=items)
         if asked:
-            write_json(self.folder / _ASKED, self.asked)
+            write_json(self.folder / _ASKED, self._asked)
 
     def only(self, texts: Sequence[str], tasks: Sequence[str]) -> Results:
         """What this call asked for."""

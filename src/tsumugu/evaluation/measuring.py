@@ -8,6 +8,7 @@ With several processes each takes a share of the documents, and the first one ge
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,27 +109,45 @@ def measure(
     )
 
 
-def _predict(
-    subject: Subject, documents: list[Document], windows: Windows, *, batch_size: int, description: str
-) -> Measured:
-    encoded = [subject.encode(document.text) for document in documents]
+def predict(
+    subject: Subject,
+    texts: Sequence[Sequence[int]],
+    windows: Windows,
+    *,
+    batch_size: int,
+    description: str,
+) -> list[float]:
+    """Minus the log-probability, in nats, of the tokens of each text, begun as the model is used to.
+
+    Raises:
+        TsumuguError: one of them is no number.
+    """
     # Nothing is certain for a text of which nothing is left.
-    filled = [index for index, ids in enumerate(encoded) if ids]
+    filled = [index for index, ids in enumerate(texts) if len(ids)]
     scored = score(
         subject.model,
-        [(np.array([subject.text_start, *encoded[index]], dtype=np.int64), 1) for index in filled],
+        [(np.array([subject.text_start, *texts[index]], dtype=np.int64), 1) for index in filled],
         batch_size=batch_size,
         description=description,
         length=windows.context_tokens,
         stride=windows.stride,
     )
-    nats = dict(zip(filled, (-one.log_probability for one in scored), strict=True))
-    for index, value in nats.items():
-        if not math.isfinite(value):
+    nats = [0.0] * len(texts)
+    for index, one in zip(filled, scored, strict=True):
+        if not math.isfinite(one.log_probability):
             raise TsumuguError(
-                f"{subject.name}: the log-probability of document {documents[index].id} is {-value}. Its weights "
-                f"are damaged, or too large for the precision they are computed in"
+                f"{subject.name}: the log-probability of document {index + 1} is {one.log_probability}. The "
+                f"model's weights are damaged, or too large for the precision they are computed in"
             )
+        nats[index] = -one.log_probability
+    return nats
+
+
+def _predict(
+    subject: Subject, documents: list[Document], windows: Windows, *, batch_size: int, description: str
+) -> Measured:
+    encoded = [subject.encode(document.text) for document in documents]
+    nats = predict(subject, encoded, windows, batch_size=batch_size, description=description)
     unknown = subject.unk_id
     if unknown in (subject.text_start, subject.eos_id):
         # Byte-level tokenizers name their end of text here, and know every character.
@@ -138,12 +157,12 @@ def _predict(
             Predicted(
                 id=document.id,
                 source=document.source,
-                nats=nats.get(index, 0.0),
+                nats=cost,
                 tokens=len(ids),
                 characters=len(document.text),
                 bytes=document.bytes,
             )
-            for index, (document, ids) in enumerate(zip(documents, encoded, strict=True))
+            for document, ids, cost in zip(documents, encoded, nats, strict=True)
         ),
         windows=windows,
         unfaithful_documents=sum(

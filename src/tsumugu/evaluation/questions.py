@@ -1,9 +1,14 @@
 """The question of `tsumugu evaluate model`."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tsumugu.questions import Options, Parser, Question, add_json
+
+if TYPE_CHECKING:
+    from tsumugu.evaluation.groups import TaskChoice
 
 _MODEL = """\
 Measures models on texts and tasks, side by side.
@@ -16,12 +21,12 @@ errors over documents. Models with different tokenizers are compared by bits per
 of the text as it was given. A document's `source` in JSON Lines or Parquet is its source, else its file.
 With several models, the difference of each to the first one comes with a paired bootstrap interval.
 
-Tasks (--tasks) go through lm-evaluation-harness.
+Tasks and groups of tasks (--tasks) go through lm-evaluation-harness.
 
 Results are written into a folder for each model, DIR/MODEL: results.json, documents/TEXT.jsonl,
 items/TASK.jsonl. What is there for the same model, text and settings is not computed again.
 
-On several devices torchrun starts it, and texts are shared among the processes:
+On several devices torchrun starts it, and documents and questions are shared among the processes:
   torchrun --standalone --nproc-per-node 8 -m tsumugu evaluate model MODEL --text FILE"""
 
 
@@ -120,8 +125,6 @@ def _model(options: Options) -> None:
         batch_size=options.batch_size,
         context=options.context,
         stride=options.stride,
-        num_fewshot=options.num_fewshot,
-        limit=options.limit,
         data=options.data,
         add_bos=options.add_bos,
         trust_remote_code=options.trust_remote_code,
@@ -131,13 +134,24 @@ def _model(options: Options) -> None:
         answer = assess(
             options.models,
             texts,
-            options.tasks,
+            _choices(options),
             output=options.output,
             settings=settings,
             say=say_on_stderr,
         )
     if answer is not None:
         print_answer(options, answer, render(answer))
+
+
+def _choices(options: Options) -> "list[TaskChoice]":
+    from tsumugu.evaluation.groups import resolve_tasks
+
+    found = []
+    for choice in resolve_tasks(options.tasks):
+        shots = choice.num_fewshot if options.num_fewshot is None else options.num_fewshot
+        limits = [limit for limit in (choice.limit, options.limit) if limit is not None]
+        found.append(replace(choice, num_fewshot=shots, limit=min(limits, default=None)))
+    return found
 
 
 QUESTIONS = {

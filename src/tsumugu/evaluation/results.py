@@ -77,9 +77,9 @@ class TextFigures(_Part):
 
 
 class Metric(_Part):
-    """A value with its standard error, if it has one."""
+    """A value with its standard error, where they exist: a correlation with a constant does not."""
 
-    value: float
+    value: float | None
     stderr: float | None
 
 
@@ -97,9 +97,9 @@ class TaskFigures(_Part):
     """The main metric of blind guesses."""
     majority: float | None
     """The main metric of always the same answer."""
-    truncated: int
+    truncated: int = 0
     """Prompts that lost their beginning."""
-    empty: int
+    empty: int = 0
     """Answers without a token."""
 
 

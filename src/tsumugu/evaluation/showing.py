@@ -118,7 +118,9 @@ def _tasks_table(assessment: Assessment) -> str:
 
 
 def _score(metric: Metric | None) -> str:
-    return "none" if metric is None else f"{metric.value:.3f} ± {_error(metric.stderr, places=3)}"
+    if metric is None or metric.value is None:
+        return "none"
+    return f"{metric.value:.3f} ± {_error(metric.stderr, places=3)}"
 
 
 def _error(value: float | None, *, places: int = 4) -> str:

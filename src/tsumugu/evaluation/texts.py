@@ -27,7 +27,7 @@ from tsumugu.tokens.split import is_validation
 _MAX_DOCUMENT_BYTES = 2**30
 _SOURCE = "source"
 """The key of a JSON object, or the column, that names a document's source."""
-_NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
+_NAMED = re.compile(r"(\w[\w.-]*)=(.+)", re.DOTALL)
 _KNOWN = re.compile(r"\.(jsonl|ndjson|parquet|html?|xhtml|warc|arc|wet)(\.\w+)?$", re.I)
 _JSON = re.compile(r"\.json(\.\w+)?$", re.I)
 _SUFFIX = re.compile(r"(\.(json|jsonl|ndjson|parquet|txt|wet))?(\.(gz|bz2|xz|zst))?$", re.I)
@@ -63,6 +63,19 @@ class Texts:
     documents: tuple[Document, ...]
     unreadable: tuple[str, ...]
     """Each with its place and the reason."""
+
+
+class Identify:
+    """Ids of documents, one after another: the hash of the text, and for copies of it their number."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[str] = Counter()
+
+    def __call__(self, text: str) -> str:
+        """The id of the next document."""
+        name = xxhash.xxh3_128_hexdigest(text.encode())
+        self._seen[name] += 1
+        return name if self._seen[name] == 1 else f"{name}-{self._seen[name]}"
 
 
 def parse_places(words: Sequence[str]) -> list[Place]:
@@ -111,7 +124,7 @@ def read_texts(
     """
     documents: list[Document] = []
     unreadable: list[str] = []
-    seen: Counter[str] = Counter()
+    identify = Identify()
     if (Path(place.path) / "recipe.yaml").is_file():
         found: Iterator[tuple[str, str] | str] = _held_out(Path(place.path))
     else:
@@ -121,11 +134,7 @@ def read_texts(
             unreadable.append(one)
             continue
         source, text = one
-        name = xxhash.xxh3_128_hexdigest(text.encode())
-        seen[name] += 1
-        # Two documents may have one text.
-        name = name if seen[name] == 1 else f"{name}-{seen[name]}"
-        documents.append(Document(name, source, text))
+        documents.append(Document(identify(text), source, text))
         if limit is not None and len(documents) == limit:
             break
     if not documents:
