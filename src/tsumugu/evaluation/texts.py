@@ -208,4 +208,4 @@ def _name_of(word: str) -> str:
     if is_dataset(path):
         return path.removeprefix("hf://datasets/").partition("@")[0].replace("/", "--")
     name = path.rpartition("/")[2]
-    return re.sub(r"[^\w.-]+", "_", _SUFFIX.sub("", name)) or "text"
+    return re.sub(r"[^\w.-]+", "_", _SUFFIX.sub("", name)).strip("_.") or "text"
