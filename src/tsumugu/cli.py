@@ -12,6 +12,7 @@ from pathlib import Path
 from tsumugu import __version__
 from tsumugu.corpus.questions import QUESTIONS as CORPUS
 from tsumugu.errors import Stopped, TsumuguError
+from tsumugu.evaluation.questions import QUESTIONS as EVALUATE
 from tsumugu.questions import find_question, parse_question
 from tsumugu.tokenizer.questions import QUESTIONS as TOKENIZER
 from tsumugu.tokens.questions import QUESTIONS as TOKENS
@@ -73,7 +74,9 @@ _STAGES = {
         "scores beside n-gram baselines",
         "Perplexity per token, character and byte on the held-out documents, the same for a unigram,\n"
         "a bigram and a Kneser-Ney model of the training tokens, and multiple-choice tasks through\n"
-        "lm-evaluation-harness.",
+        "lm-evaluation-harness.\n\n"
+        "Any model on any text, ours or of others (has its own --help):\n"
+        "  tsumugu evaluate model MODEL [MODEL ...] --text FILE",
     ),
     "release": (
         "a Hugging Face model directory",
@@ -90,7 +93,7 @@ _STAGES = {
 _PATIENCE = 15.0
 """Seconds in which torchrun ends the other processes when one has failed."""
 
-_QUESTIONS = {"corpus": CORPUS, "tokenizer": TOKENIZER, "tokens": TOKENS}
+_QUESTIONS = {"corpus": CORPUS, "tokenizer": TOKENIZER, "tokens": TOKENS, "evaluate": EVALUATE}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

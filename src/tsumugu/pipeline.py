@@ -173,6 +173,7 @@ STAGES: tuple[Stage, ...] = (
         reads=("tokenizer", "tokens", "pretrain"),
         function="tsumugu.evaluation.stage:run",
         settings=lambda r: _dump(r.evaluate),
+        version=2,
     ),
     Stage(
         name="release",

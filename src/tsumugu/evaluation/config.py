@@ -23,3 +23,6 @@ class EvaluateConfig(Section):
     """Multiple-choice tasks, run through lm-evaluation-harness."""
     batch_size: Annotated[int, Field(ge=1)] = 16
     """Sequences in one forward pass."""
+    stride: Annotated[int, Field(ge=1)] | None = None
+    """Tokens by which windows over long documents move on, at most half of `pretrain.sequence_length`, so
+    that every token sees at least half a window; null: half of it."""

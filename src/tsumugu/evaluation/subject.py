@@ -52,6 +52,8 @@ class Subject:
     eos_id: int
     facts: dict[str, Any]
     """What results say of it: kind, path, parameters, precision, fingerprint."""
+    unk_id: int | None = None
+    """The token for what the vocabulary lacks."""
 
 
 def native_subject(
@@ -72,6 +74,7 @@ def native_subject(
         text_start=encoder.prompt_start,
         eos_id=encoder.eos_id,
         facts={"kind": CHECKPOINT, **(facts or {})},
+        unk_id=encoder.unk_id,
     )
 
 
@@ -183,6 +186,7 @@ def _open_hugging_face(
         text_start=tokenizer.text_start,
         eos_id=tokenizer.eos_id,
         facts=facts,
+        unk_id=tokenizer.unk_id,
     )
 
 
@@ -194,6 +198,7 @@ class _Tokenizer:
     text_start: int
     eos_id: int
     largest_id: int
+    unk_id: int | None
     model_max_length: int | None = None
     """What the tokenizer says of the model; None if nothing."""
 
@@ -203,7 +208,13 @@ def _open_tokenizer(place: str, folder: Path, trust_remote_code: bool) -> _Token
         # LINE's form. Its ids are SentencePiece's own, which what transformers makes of it may miss.
         encoder = open_existing(folder)
         return _Tokenizer(
-            encoder.encode, encoder.decode, (), encoder.prompt_start, encoder.eos_id, encoder.vocab_size - 1
+            encode=encoder.encode,
+            decode=encoder.decode,
+            prompt_start=(),
+            text_start=encoder.prompt_start,
+            eos_id=encoder.eos_id,
+            largest_id=encoder.vocab_size - 1,
+            unk_id=encoder.unk_id,
         )
     from transformers import AutoTokenizer
 
@@ -234,6 +245,7 @@ def _open_tokenizer(place: str, folder: Path, trust_remote_code: bool) -> _Token
         text_start=eos if bos is None else bos,
         eos_id=eos,
         largest_id=max(found.get_vocab().values()),
+        unk_id=found.unk_token_id,
         # Where it says nothing, transformers has 10 ** 30 there.
         model_max_length=found.model_max_length if found.model_max_length < 10**9 else None,
     )

@@ -1,0 +1,341 @@
+"""Models on texts and tasks, one model in memory at a time: the work of `tsumugu evaluate model`.
+
+Each model's results lie in a folder of its own, and what is there for the same model, text and
+settings is not computed again. Under torchrun, documents and questions are shared among the
+processes; the first one alone writes.
+"""
+
+import gc
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from tsumugu.errors import TsumuguError
+from tsumugu.evaluation.groups import TaskChoice
+from tsumugu.evaluation.measuring import Measured, Windows, measure, windows_for
+from tsumugu.evaluation.perplexity import Difference, Predicted, paired_difference, summarize_sources
+from tsumugu.evaluation.results import (
+    RESULTS,
+    Results,
+    TaskFigures,
+    TextFigures,
+    machine,
+    read_documents,
+    read_results,
+    safe_name,
+    versions,
+    write_results,
+)
+from tsumugu.evaluation.subject import Subject, open_subject
+from tsumugu.evaluation.texts import Texts
+from tsumugu.files import read_json, write_json
+from tsumugu.training.processes import broadcast_object
+
+_ASKED = "asked.json"
+"""How the tasks of a folder were asked, beside its results."""
+_ANSWERS = "answers"
+"""What `run_tasks` keeps of a task that it did not finish."""
+_NOT_THE_MODEL = {"name", "place", "prompt_start", "max_length"}
+"""Facts that may differ between two evaluations of one model."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How models are asked."""
+
+    batch_size: int = 16
+    context: int | None = None
+    """Tokens that a model sees at once, if it can see more."""
+    stride: int | None = None
+    """By which windows over long texts move on; default: half of what the model sees."""
+    data: Path | None = None
+    """Where the data of tasks lie."""
+    add_bos: bool | None = None
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class Assessed:
+    """One model, assessed."""
+
+    folder: Path
+    results: Results
+    documents: dict[str, tuple[Predicted, ...]]
+    """By text."""
+    unreadable: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """By text: the places and the reasons."""
+
+    @property
+    def name(self) -> str:
+        """Of the model."""
+        return self.results.name
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """All models of one call, with the texts and tasks of this call alone."""
+
+    models: tuple[Assessed, ...]
+    texts: tuple[str, ...]
+    tasks: tuple[str, ...]
+
+    def differences(self, text: str) -> list[tuple[str, Difference]]:
+        """Of every other model from the first one, on a text."""
+        first, *others = self.models
+        return [
+            (other.name, paired_difference(first.documents[text], other.documents[text])) for other in others
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """The results of every model, and their differences."""
+        return {
+            "models": [
+                {
+                    "folder": str(one.folder),
+                    **one.results.to_json(),
+                    "unreadable": {name: list(each) for name, each in one.unreadable.items() if each},
+                }
+                for one in self.models
+            ],
+            "differences": {
+                text: [
+                    {
+                        "model": name,
+                        "than": self.models[0].name,
+                        **asdict(difference),
+                        "excludes_zero": difference.excludes_zero,
+                    }
+                    for name, difference in self.differences(text)
+                ]
+                for text in self.texts
+            },
+        }
+
+
+def assess(
+    places: Sequence[str],
+    texts: Sequence[Texts],
+    tasks: Sequence[TaskChoice],
+    *,
+    output: Path,
+    settings: Settings,
+    say: Callable[[str], None] = lambda text: None,
+) -> Assessment | None:
+    """Assess every model, and leave `output/MODEL/results.json`.
+
+    Args:
+        places: of models, as in `open_subject`.
+        texts: to be predicted.
+        tasks: to be answered, of `groups.resolve_tasks`.
+        output: folder of the models' folders.
+        settings: how they are asked.
+        say: told what happens.
+
+    Returns:
+        What was found out; None on all processes but the first.
+
+    Raises:
+        TsumuguError: a model cannot be opened or asked so, or two would share a folder.
+    """
+    for name, count in Counter(safe_name(place).casefold() for place in places).items():
+        if count > 1:
+            raise TsumuguError(f"{count} models would leave their results in {output / name}. Name each once")
+    models = []
+    for place in places:
+        subject = open_subject(
+            place, add_bos=settings.add_bos, trust_remote_code=settings.trust_remote_code
+        )
+        models.append(_assess(subject, texts, tasks, output=output, settings=settings, say=say))
+        # The next one needs the room.
+        del subject
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    finished = tuple(one for one in models if one is not None)
+    if not finished:
+        return None
+    return Assessment(finished, tuple(text.name for text in texts), tuple(task.name for task in tasks))
+
+
+def text_figures(measured: Measured, *, unreadable: int = 0) -> TextFigures:
+    """What results say of a text."""
+    sources = summarize_sources(measured.documents)
+    counts = {key: sources["all"][key] for key in ("documents", "tokens", "characters", "bytes")}
+    return TextFigures.model_validate(
+        {
+            **counts,
+            **asdict(measured.windows),
+            "unfaithful_documents": measured.unfaithful_documents,
+            "unknown_tokens": measured.unknown_tokens,
+            "unreadable": unreadable,
+            "sources": sources,
+        },
+        strict=False,
+    )
+
+
+def _assess(
+    subject: Subject,
+    texts: Sequence[Texts],
+    tasks: Sequence[TaskChoice],
+    *,
+    output: Path,
+    settings: Settings,
+    say: Callable[[str], None],
+) -> Assessed | None:
+    folder = output / safe_name(subject.name)
+    windows = windows_for(subject, context=settings.context, stride=settings.stride)
+    is_first = not dist.is_initialized() or dist.get_rank() == 0
+    found = _Folder(folder, subject) if is_first else None
+    documents: dict[str, tuple[Predicted, ...]] = {}
+    for text in texts:
+        kept = found.kept_documents(text, windows) if found else None
+        if broadcast_object(kept is not None):
+            if found and kept:
+                say(f"{subject.name}: {text.name} is done already ({folder / RESULTS})")
+                documents[text.name] = kept
+            continue
+        measured = measure(
+            subject,
+            text,
+            windows,
+            batch_size=settings.batch_size,
+            description=f"{subject.name}: {text.name}",
+        )
+        if found and measured:
+            figures = text_figures(measured, unreadable=len(text.unreadable))
+            found.add(perplexity={text.name: figures}, documents={text.name: measured.documents})
+            documents[text.name] = measured.documents
+    _answer(found, subject, tasks, folder=folder, settings=settings, say=say)
+    if not found:
+        return None
+    return Assessed(
+        folder,
+        found.only([text.name for text in texts], [task.name for task in tasks]),
+        documents,
+        {text.name: text.unreadable for text in texts},
+    )
+
+
+def _answer(
+    found: "_Folder | None",
+    subject: Subject,
+    tasks: Sequence[TaskChoice],
+    *,
+    folder: Path,
+    settings: Settings,
+    say: Callable[[str], None],
+) -> None:
+    asked = {task.name: _asked(task, subject, settings) for task in tasks}
+    done = [name for name in asked if found and found.has_task(name, asked[name])]
+    for name in done:
+        say(f"{subject.name}: {name} is done already ({folder / RESULTS})")
+    # The first process alone knows.
+    done = broadcast_object(done)
+    missing = [task for task in tasks if task.name not in done]
+    if not missing:
+        return
+    from tsumugu.evaluation.harness import run_tasks
+
+    answered = run_tasks(
+        subject, missing, batch_size=settings.batch_size, data=settings.data, cache=folder / _ANSWERS
+    )
+    if found:
+        found.add(
+            tasks={name: TaskFigures.model_validate(result.facts) for name, result in answered.items()},
+            items={name: result.items for name, result in answered.items()},
+            asked={name: asked[name] for name in answered},
+        )
+
+
+def _asked(task: TaskChoice, subject: Subject, settings: Settings) -> dict[str, Any]:
+    """On what answers depend, beside the model and the task."""
+    return {
+        "num_fewshot": task.num_fewshot,
+        "limit": task.limit,
+        "prompt_start": bool(subject.prompt_start),
+        "max_length": subject.model.max_length,
+        "data": None if settings.data is None else str(settings.data.resolve()),
+    }
+
+
+class _Folder:
+    """The results of one model, and what is added to them."""
+
+    def __init__(self, folder: Path, subject: Subject) -> None:
+        """Keep what is there, if it is of the same model."""
+        self.folder = folder
+        self._asked: dict[str, Any] = {}
+        self._begun = time.perf_counter()
+        model = {"name": subject.name, **subject.facts}
+        processes = dist.get_world_size() if dist.is_initialized() else 1
+        self.results = Results(
+            model=model,
+            versions=versions(),
+            machine=machine(subject.model.device, processes=processes),
+            seconds=0.0,
+        )
+        if (folder / RESULTS).exists():
+            earlier = read_results(folder)
+            if _identity(earlier.model) == _identity(model):
+                kept = {key: getattr(earlier, key) for key in ("perplexity", "tasks", "seconds")}
+                self.results = self.results.model_copy(update=kept)
+                if (folder / _ASKED).exists():
+                    self._asked = read_json(folder / _ASKED)
+
+    def has_task(self, name: str, asked: Mapping[str, Any]) -> bool:
+        """Whether a task was asked like this."""
+        return name in self.results.tasks and self._asked.get(name) == asked
+
+    def kept_documents(self, text: Texts, windows: Windows) -> tuple[Predicted, ...] | None:
+        """The documents of an earlier evaluation, if these are the same and were read alike."""
+        figures = self.results.perplexity.get(text.name)
+        if figures is None or Windows(figures.context_tokens, figures.stride) != windows:
+            return None
+        if figures.unreadable != len(text.unreadable):
+            return None
+        found = read_documents(self.folder, text.name)
+        same = [(one.id, one.source) for one in found] == [(one.id, one.source) for one in text.documents]
+        return found if same else None
+
+    def add(
+        self,
+        *,
+        perplexity: Mapping[str, TextFigures] | None = None,
+        documents: Mapping[str, Sequence[Predicted]] | None = None,
+        tasks: Mapping[str, TaskFigures] | None = None,
+        items: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+        asked: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write more results."""
+        now = time.perf_counter()
+        self.results = self.results.model_copy(
+            update={
+                "perplexity": {**self.results.perplexity, **(perplexity or {})},
+                "tasks": {**self.results.tasks, **(tasks or {})},
+                "seconds": round(self.results.seconds + now - self._begun, 3),
+            }
+        )
+        self._begun = now
+        self._asked |= asked or {}
+        write_results(self.folder, self.results, documents=documents, items=items)
+        if asked:
+            write_json(self.folder / _ASKED, self._asked)
+
+    def only(self, texts: Sequence[str], tasks: Sequence[str]) -> Results:
+        """What this call asked for."""
+        update = {
+            "perplexity": {name: self.results.perplexity[name] for name in texts},
+            "tasks": {name: self.results.tasks[name] for name in tasks},
+        }
+        return self.results.model_copy(update=update)
+
+
+def _identity(model: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in model.items() if key not in _NOT_THE_MODEL}
