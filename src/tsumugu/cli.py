@@ -279,8 +279,11 @@ def _print_result(folder: Path) -> None:
     for name, found in models.items():
         print(f"held-out bits per byte  {name:{width}}  {found['bits_per_byte']:.4f}")
     for name, found in scores["tasks"].items():
-        accuracy = f"{found['accuracy']:.3f} ± {found['accuracy_stderr']:.3f}"
-        print(f"accuracy on {name}  {accuracy} (chance {found['chance']})")
+        metric = found["main_metric"]
+        value, error = found["metrics"][metric]["value"], found["metrics"][metric]["stderr"]
+        spread = "" if error is None else f" ± {error:.3f}"
+        chance = "" if found["chance"] is None else f" (chance {found['chance']:.2f})"
+        print(f"{metric} on {name}  {value:.3f}{spread}{chance}")
     print(f"\n{sample['prompt']}{sample['continuation']}")
 
 

@@ -7,13 +7,12 @@ from typing import Any
 import torch
 
 _SHAPES: dict[str, dict[str, Any]] = {
-    "gpt2": {"n_layer": 2, "n_embd": 32, "n_head": 2, "n_positions": 160},
+    "gpt2": {"n_layer": 2, "n_embd": 32, "n_head": 2},
     "gpt_neox": {
         "num_hidden_layers": 2,
         "hidden_size": 32,
         "num_attention_heads": 2,
         "intermediate_size": 64,
-        "max_position_embeddings": 160,
         "use_parallel_residual": False,
         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0},
     },
@@ -23,7 +22,6 @@ _SHAPES: dict[str, dict[str, Any]] = {
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "intermediate_size": 64,
-        "max_position_embeddings": 160,
     },
     # None of ours.
     "mistral": {
@@ -32,28 +30,33 @@ _SHAPES: dict[str, dict[str, Any]] = {
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "intermediate_size": 64,
-        "max_position_embeddings": 160,
         "sliding_window": None,
     },
     # Its positions are in the scores of attention, not in the embeddings.
-    "bloom": {"n_layer": 2, "hidden_size": 32, "n_head": 2, "seq_length": 160},
+    "bloom": {"n_layer": 2, "hidden_size": 32, "n_head": 2},
 }
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
-def write_small_model(folder: Path, tokenizer: Path, model_type: str, *, seed: int = 0) -> Path:
+_POSITIONS = {"gpt2": "n_positions", "bloom": "seq_length"}
+
+
+def write_small_model(
+    folder: Path, tokenizer: Path, model_type: str, *, positions: int = 160, seed: int = 0
+) -> Path:
     """A Hugging Face directory of a random model; the same for the same seed.
 
     Args:
         folder: made.
         tokenizer: a folder with a fast tokenizer.
         model_type: a key of the table above.
+        positions: tokens that it sees at once.
         seed: of the weights.
     """
     from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
     vocab = len(PreTrainedTokenizerFast.from_pretrained(tokenizer))
-    shape = dict(_SHAPES[model_type])
+    shape = {**_SHAPES[model_type], _POSITIONS.get(model_type, "max_position_embeddings"): positions}
     if model_type == "gpt2":
         shape["activation_function"] = "gelu"
     config = AutoConfig.for_model(

@@ -97,6 +97,36 @@ def test_whole_texts_are_scored_as_by_the_harness_where_one_window_is_enough(
     assert found == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "gpt_neox", "llama"])
+def test_what_many_prompts_begin_with_is_read_once(
+    folders: dict[str, Path], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples = japanese_text(3, 1)[:45] + "\n"
+    prompts = [examples + japanese_text(number, 1)[: 5 + number] for number in range(7)]
+    requests = [ask(prompt, answer) for prompt in prompts for answer in ("は", "港町で会った", "を見た。")]
+    settings = {"until": ["。"], "max_gen_toks": 9, "do_sample": False}
+    writing = [ask(prompt, settings) for prompt in prompts]
+    subject = open_subject(str(folders[kind]))
+    read: list[int] = []
+    original = type(subject.model).read_prefix
+
+    def watched(model: Any, tokens: Any) -> Any:
+        read.append(len(tokens))
+        return original(model, tokens)
+
+    monkeypatch.setattr(type(subject.model), "read_prefix", watched)
+    model = TsumuguLM(subject, batch_size=3, quiet=True)
+    found = model.loglikelihood(requests)
+    texts = model.generate_until(writing)
+    assert len(read) == 2
+    assert min(read) >= 40
+    harness = reference(folders[kind])
+    expected = harness.loglikelihood(requests, disable_tqdm=True)
+    assert [one[0] for one in found] == pytest.approx([one[0] for one in expected], abs=1e-4)
+    assert [one[1] for one in found] == [one[1] for one in expected]
+    assert texts == harness.generate_until(writing, disable_tqdm=True)
+
+
 def test_an_answer_without_tokens_is_certain_and_counted(folders: dict[str, Path]) -> None:
     model = TsumuguLM(open_subject(str(folders["gpt2"])), batch_size=2)
     assert model.loglikelihood([ask("犬", ""), ask("犬", "猫")])[0] == (0.0, True)

@@ -24,6 +24,8 @@ Ids = NDArray[np.int64]
 Decode = Callable[[Sequence[int]], str]
 _REFILL = 4
 """A batch is filled up when one row in so many is free: reading prompts one by one is slow."""
+_SHORTEST_PREFIX, _FEWEST = 32, 3
+"""Tokens that all prompts must begin with for these to be read once, and the fewest prompts."""
 
 
 @dataclass(frozen=True)
@@ -119,13 +121,9 @@ def _write_in_rows(
 ) -> None:
     waiting = deque(order)
     rows = min(batch_size, len(order))
-    cache = Cache(
-        model.decoder.config,
-        rows,
-        max(len(prompt.tokens) + prompt.max_new_tokens for prompt in prompts),
-        dtype=torch.bfloat16 if model.device.type == "cuda" else torch.float32,
-        device=model.device,
-    )
+    capacity = max(len(prompt.tokens) + prompt.max_new_tokens for prompt in prompts)
+    cache = model.new_cache(rows, capacity)
+    prefix = _read_common(model, [prompt.tokens for prompt in prompts])
     texts: list[_Text | None] = [None] * rows
     tokens = torch.zeros(rows, dtype=torch.int64)
 
@@ -147,10 +145,11 @@ def _write_in_rows(
             for row in chosen:
                 index = waiting.popleft()
                 texts[row] = _Text(index, prompts[index], decode, eos_id)
-            take(chosen, _read_prompts(model, cache, chosen, [_tokens(texts[row]) for row in chosen]))
+            read = [_tokens(texts[row]) for row in chosen]
+            take(chosen, _read_prompts(model, cache, chosen, read, prefix))
         else:
             with autocast(model.device):
-                hidden = model.decoder.hidden(tokens[:, None].to(model.device), reading=cache.go_on())
+                hidden = model.decoder.hidden(tokens[:, None].to(model.device), memory=cache.go_on())
             take(range(rows), model.logits(hidden[:, 0]))
 
 
@@ -159,16 +158,31 @@ def _tokens(text: _Text | None) -> Ids:
     return text.prompt.tokens
 
 
-def _read_prompts(model: NativeModel, cache: Cache, rows: Sequence[int], prompts: Sequence[Ids]) -> Tensor:
+def _read_common(model: NativeModel, prompts: Sequence[Ids]) -> Cache | None:
+    """What all prompts begin with, read once; None if that is little."""
+    shortest = min(map(len, prompts))
+    first, length = prompts[0], shortest - 1
+    for prompt in prompts[1:]:
+        different = np.flatnonzero(prompt[:length] != first[:length])
+        length = int(different[0]) if len(different) else length
+    if len(prompts) < _FEWEST or length < _SHORTEST_PREFIX:
+        return None
+    return model.read_prefix(torch.from_numpy(first[:length]).to(model.device))
+
+
+def _read_prompts(
+    model: NativeModel, cache: Cache, rows: Sequence[int], prompts: Sequence[Ids], prefix: Cache | None
+) -> Tensor:
     """Read prompts into rows of the cache; the logits `[B, V]` of what follows each."""
+    known = 0 if prefix is None else int(prefix.lengths[0])
     lengths = torch.tensor([len(prompt) for prompt in prompts])
-    padded = torch.zeros(len(prompts), int(lengths.max()), dtype=torch.int64)
+    padded = torch.zeros(len(prompts), int(lengths.max()) - known, dtype=torch.int64)
     for row, prompt in enumerate(prompts):
-        padded[row, : len(prompt)] = torch.from_numpy(prompt)
-    reading = cache.begin(torch.tensor(rows), lengths, padded.shape[1])
+        padded[row, : len(prompt) - known] = torch.from_numpy(prompt[known:])
+    reading = cache.begin(torch.tensor(rows), lengths, padded.shape[1], prefix=prefix)
     with autocast(model.device):
-        hidden = model.decoder.hidden(padded.to(model.device), reading=reading)
-    last = (lengths - 1).to(model.device)
+        hidden = model.decoder.hidden(padded.to(model.device), memory=reading)
+    last = (lengths - known - 1).to(model.device)
     return model.logits(hidden[torch.arange(len(prompts), device=model.device), last])
 
 

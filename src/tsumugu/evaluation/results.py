@@ -126,7 +126,7 @@ class Results(_Part):
         return self.model_dump(mode="json")
 
 
-_DOCUMENT = TypeAdapter(Predicted, config=ConfigDict(strict=True, allow_inf_nan=False))
+_DOCUMENT = TypeAdapter(Predicted)
 
 
 def write_results(

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from tsumugu.evaluation.config import known_tasks
 from tsumugu.section import Section
 from tsumugu.training.layout import LayoutConfig
 
@@ -148,6 +149,11 @@ class TaskEvaluationConfig(Section):
     """Questions of each task, the first ones; default: all."""
     batch_size: Count = 16
     """Rows in one forward pass of one process."""
+
+    @field_validator("tasks")
+    @classmethod
+    def _tasks_exist(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return known_tasks(names)
 
 
 class PretrainConfig(Section):
