@@ -131,9 +131,9 @@ def _resolve(name: str) -> tuple[TaskChoice, ...]:
     known = all_tasks()
     if name in known:
         return (TaskChoice(name),)
+    meant = suggestion(name, [*known, *GROUPS]) or "."
     raise TsumuguError(
-        f"there is no task or group {name!r}{suggestion(name, [*known, *GROUPS])} "
-        f"Groups: {', '.join(GROUPS)}. docs/tasks.md lists every task."
+        f"there is no task or group {name!r}{meant} Groups: {', '.join(GROUPS)}. docs/tasks.md lists every task."
     )
 
 
