@@ -133,7 +133,8 @@ def _resolve(name: str) -> tuple[TaskChoice, ...]:
         return (TaskChoice(name),)
     meant = suggestion(name, [*known, *GROUPS]) or "."
     raise TsumuguError(
-        f"there is no task or group {name!r}{meant} Groups: {', '.join(GROUPS)}. docs/tasks.md lists every task."
+        f"there is no task or group {name!r}{meant} "
+        f"Groups: {', '.join(GROUPS)}. docs/tasks.md lists every task."
     )
 
 
