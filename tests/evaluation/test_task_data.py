@@ -2,7 +2,6 @@
 
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,7 +47,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def without_train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def without_train(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same without the splits that examples come from."""
     return write_tiny_data(tmp_path_factory.mktemp("data"), train=False)
 
