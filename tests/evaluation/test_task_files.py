@@ -51,7 +51,7 @@ def test_a_folder_of_ones_own_files_can_be_opened(folder: Path) -> None:
         ("task: aio", "tsk: aio", "aio.yaml: there is no `task: NAME`"),
         ("num_fewshot: 0", "num_fewshot: [0", "aio.yaml is not YAML"),
         ("data_set: aio", "data_set: aoi", "there is no data set 'aoi'"),
-        ("aggregation: mean", "aggregation: maen", "aio.yaml: "),
+        ("aggregation: mean", "aggregation: maen", "there is no aggregation 'maen'; did you mean mean"),
     ],
 )
 def test_a_slip_names_the_file_and_what_is_wrong(folder: Path, before: str, after: str, message: str) -> None:

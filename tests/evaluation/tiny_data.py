@@ -31,7 +31,7 @@ def write_tiny_data(folder: Path, *, train: bool = True) -> Path:
         if train or not (stem.split(".")[0].endswith("-train") or stem == "niilc-valid.jsonl"):
             _write_lines(folder / stem, rows)
     for stem, articles in {
-        "train": [RAINY],
+        "train": [RAINY] * 4,
         "valid": [FUJI, RAINY, FUJI | {"title": "山", "question": "高い山は。"}],
     }.items():
         if train or stem == "valid":

@@ -10,7 +10,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import datasets
 
@@ -124,16 +123,12 @@ def load(data_set: str, **metadata: object) -> datasets.DatasetDict:
     Raises:
         TsumuguError: the data set is neither among the local files nor to be had from the hub.
     """
-    return load_rows(data_set, EXAMPLES[data_set])
-
-
-def load_rows(data_set: str, change: Any = dict) -> datasets.DatasetDict:
-    """As `load`, with the rows in another form; without `change` as they stand on the hub."""
     if data_set not in SOURCES:
         raise TsumuguError(f"there is no data set {data_set!r}; there are {', '.join(sorted(SOURCES))}")
     rows = local_rows(data_set) or _hub_rows(data_set)
+    example = EXAMPLES[data_set]
     return datasets.DatasetDict(
-        {split: datasets.Dataset.from_list([change(row) for row in found]) for split, found in rows.items()}
+        {split: datasets.Dataset.from_list([example(row) for row in found]) for split, found in rows.items()}
     )
 
 

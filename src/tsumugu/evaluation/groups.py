@@ -64,7 +64,8 @@ LEADERBOARD = {
 """The harness's own Japanese tasks, and the data set of each in `data.SOURCES`."""
 
 
-def _jp_stable_name(data_set: str, template: str) -> str:
+def jp_stable_name(data_set: str, template: str) -> str:
+    """The task file of a data set with a template, or with the one that stands in for it."""
     if data_set == "xwinograd":
         return "jp_stable_xwinograd"
     return f"jp_stable_{data_set}_{_INSTEAD.get((data_set, template), template)}"
@@ -73,21 +74,21 @@ def _jp_stable_name(data_set: str, template: str) -> str:
 def jp_stable(template: str) -> tuple[TaskChoice, ...]:
     """The eight tasks of the fork's suite with one template."""
     return tuple(
-        TaskChoice(_jp_stable_name(data_set, template), shots) for data_set, shots in JP_STABLE_SHOTS.items()
+        TaskChoice(jp_stable_name(data_set, template), shots) for data_set, shots in JP_STABLE_SHOTS.items()
     )
 
 
 def line_2023(template: str) -> tuple[TaskChoice, ...]:
     """What LINE's announcement reports; the template is JSQuAD's."""
-    return TaskChoice("aio", 0), TaskChoice(_jp_stable_name("jsquad", template), 3)
+    return TaskChoice("aio", 0), TaskChoice(jp_stable_name("jsquad", template), 3)
 
 
 def quick(template: str) -> tuple[TaskChoice, ...]:
     """Minutes on a CPU: enough to see that a model has learned something, not to compare it with others."""
     return (
         TaskChoice("kotowari", 0),
-        TaskChoice(_jp_stable_name("jcommonsenseqa", template), 3, limit=200),
-        TaskChoice(_jp_stable_name("jsquad", template), 2, limit=50),
+        TaskChoice(jp_stable_name("jcommonsenseqa", template), 3, limit=200),
+        TaskChoice(jp_stable_name("jsquad", template), 2, limit=50),
     )
 
 
@@ -137,8 +138,9 @@ def _resolve(name: str) -> tuple[TaskChoice, ...]:
     known = all_tasks()
     if name in known:
         return (TaskChoice(name),)
+    meant = suggestion(name, [*known, *GROUPS]) or "."
     raise TsumuguError(
-        f"there is no task or group {name!r}{suggestion(name, [*known, *GROUPS])} "
+        f"there is no task or group {name!r}{meant} "
         f"Groups: {', '.join(GROUPS)}. docs/tasks.md lists every task."
     )
 

@@ -59,7 +59,8 @@ def few_shot_split(task: Any) -> str | None:
     """Name of the split that a task's few-shot examples come from; None where it takes none."""
     if not task.config.num_fewshot:
         return None
-    return task.fewshot_cfg.split or task.config.training_split or task.config.test_split
+    split: str = task.fewshot_cfg.split or task.config.training_split or task.config.test_split
+    return split
 
 
 class ByLabel(ContextSampler):  # type: ignore[misc]

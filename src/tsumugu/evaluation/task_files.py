@@ -85,14 +85,15 @@ def read_yaml(path: Path, *, including: tuple[Path, ...] = ()) -> dict[str, Any]
     return merged | contents
 
 
-def check_task_file(file: TaskFile, keys: Iterable[str]) -> None:
-    """Refuse keys that the harness does not know.
+def check_task_file(file: TaskFile, *, keys: Iterable[str], aggregations: Iterable[str]) -> None:
+    """Refuse what the harness would not know, or would only miss once all questions are answered.
 
     Args:
         keys: names that it knows for a task.
+        aggregations: names that it knows for an `aggregation`, beside functions.
 
     Raises:
-        TsumuguError: with the key that was probably meant.
+        TsumuguError: with the word that was probably meant.
     """
     known = {*keys, *_BESIDE_TASK_KEYS}
     for key in file.contents:
@@ -101,9 +102,12 @@ def check_task_file(file: TaskFile, keys: Iterable[str]) -> None:
     for metric in file.contents.get("metric_list") or ():
         for key in metric:
             if key not in _METRIC_KEYS:
-                raise TsumuguError(
-                    f"{file.path}: metric_list has no key {key!r}{suggestion(key, _METRIC_KEYS)}"
-                )
+                meant = suggestion(key, _METRIC_KEYS)
+                raise TsumuguError(f"{file.path}: metric_list has no key {key!r}{meant}")
+        named = metric.get("aggregation", "mean")
+        if "." not in named and named not in aggregations:
+            meant = suggestion(named, aggregations)
+            raise TsumuguError(f"{file.path}: there is no aggregation {named!r}{meant}")
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

@@ -47,6 +47,7 @@ def open_tasks(
         os.environ[DATA_VARIABLE] = str(data)
     try:
         import lm_eval.tasks
+        from lm_eval.api.registry import AGGREGATION_REGISTRY
         from lm_eval.config.task import TaskConfig
     except ImportError as error:
         raise TsumuguError(
@@ -55,7 +56,7 @@ def open_tasks(
     files = read_task_files(folder)
     known = [field.name for field in fields(TaskConfig)]
     for file in files.values():
-        check_task_file(file, known)
+        check_task_file(file, keys=known, aggregations=AGGREGATION_REGISTRY)
     # Not the harness's whole collection: reading its thousands of files takes longer than a quick task.
     leaderboard = Path(lm_eval.tasks.__file__).parent / "japanese_leaderboard"
     manager = lm_eval.tasks.TaskManager(include_path=[folder, leaderboard], include_defaults=False)
@@ -105,13 +106,13 @@ def _local_leaderboard(name: str) -> dict[str, Any]:
 
 
 def _rows_named(data_set: str, evaluated: str) -> Callable[..., Any]:
-    from datasets import DatasetDict
+    from datasets import Dataset, DatasetDict
 
-    from tsumugu.evaluation.data import TEST, load_rows
+    from tsumugu.evaluation.data import TEST, local_rows
 
     def rows(**_: object) -> DatasetDict:
-        return DatasetDict(
-            {evaluated if split == TEST else split: found for split, found in load_rows(data_set).items()}
-        )
+        names = {TEST: evaluated}
+        found = local_rows(data_set).items()
+        return DatasetDict({names.get(split, split): Dataset.from_list(one) for split, one in found})
 
     return rows
