@@ -113,7 +113,7 @@ def _texts(comparison: Comparison) -> Shown:
     return Shown(
         title="Perplexity",
         text="Per token it depends on the tokenizer and does not compare between models with different ones; "
-        "per character and per byte it does. Unfaithful documents are those that a tokenizer cannot give back.",
+        "per character and per byte it does. Unfaithful: documents that a tokenizer cannot give back.",
         header=tuple(
             (name, "")
             for name in ("text", "model", "documents", "unfaithful", "per token", "per character", "per byte")
