@@ -229,9 +229,8 @@ def test_models_with_nothing_in_common_stand_in_one_table(tmp_path: Path) -> Non
 
 def test_contamination_stands_beside_the_score_of_the_clean_items(tmp_path: Path) -> None:
     example = {"item": "0", "document": "d1", "url": None, "text": "電子回路基板"}
-    searched = {
-        "items": 20, "judged": 20, "share": 0.25, "contaminated_items": [0, 1, 2, 3, 4], "examples": [example],
-    }  # fmt: skip
+    places = [0, 1, 2, 3, 4]
+    searched = {"items": 20, "judged": 20, "share": 0.25, "contaminated_items": places, "examples": [example]}
     (one,) = compared(jnli(tmp_path, "ours", 5, contamination=searched)).contaminated
     assert (one.share, one.clean) == (0.25, 0.0)
     text = render(compared(tmp_path))

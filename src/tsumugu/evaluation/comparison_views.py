@@ -34,12 +34,13 @@ def render(comparison: Comparison) -> str:
     width = max(_LEAST_WIDTH, shutil.get_terminal_size((_LEAST_WIDTH, 24)).columns)
     lines = []
     for shown in tables(comparison):
-        lines += [shown.title, *([visible(shown.text)] if shown.text else []), ""]
+        lines += [visible(shown.title), *([visible(shown.text)] if shown.text else []), ""]
         for part in _in_width(shown, width):
             header = [name for name, _ in part.header]
             under = [text for _, text in part.header]
             rows = [under, *part.rows] if any(under) else list(part.rows)
-            lines += [table(header, rows, right=range(part.words, len(header))), ""]
+            cells = [[" ".join(cell.split()) for cell in row] for row in (header, *rows)]
+            lines += [table(cells[0], cells[1:], right=range(part.words, len(header))), ""]
     for title, found in notes(comparison):
         lines += [title, *(f"  {visible(note)}" for note in found), ""]
     return "\n".join(lines).rstrip("\n")

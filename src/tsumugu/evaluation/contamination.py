@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -138,17 +139,11 @@ def contamination(
         )
     owners = np.repeat(np.arange(len(items_by_task)), [len(items) for items in items_by_task.values()])
     index, judged = _index([text for items in items_by_task.values() for text in items], owners)
-    folder = work / _digest(index, seed, validation_fraction)
+    folder = work / _digest(index, shards, (seed, validation_fraction, WINDOW, SEED))
+    windows = save_index(folder / "index", index)
     tasks = [
-        ScanTask(
-            documents=path,
-            index=save_index(folder / "index", index) if number == 0 else folder / "index",
-            items=len(owners),
-            seed=seed,
-            validation_fraction=validation_fraction,
-            output=folder / f"{path.stem}.json",
-        )
-        for number, path in enumerate(shards)
+        ScanTask(path, windows, len(owners), seed, validation_fraction, folder / f"{path.stem}.json")
+        for path in shards
     ]
     map_shards(scan, tasks, resources=resources, description="evaluate: contamination")
     found: dict[int, dict[str, Any]] = {}
@@ -190,7 +185,7 @@ def scan(task: ScanTask) -> None:
             for row, name in enumerate(ids)
             if not is_validation(name, seed=task.seed, fraction=task.validation_fraction)
         ]
-        texts = batch["text"].take(np.array(trained, dtype=np.int64)).to_pylist()
+        texts = batch["text"].take(pa.array(trained, pa.int64())).to_pylist()
         for item, text, window in find_windows(texts, index, known, seed=SEED).T.tolist():
             begin = int(index.places[window])
             codes = index.codes[begin : begin + int(index.lengths[window])]
@@ -278,8 +273,10 @@ def _of_templates(
     return found
 
 
-def _digest(index: Index, seed: int, fraction: float) -> str:
-    digest = hashlib.sha256(f"{seed}\0{fraction}\0{WINDOW}\0{SEED}".encode())
+def _digest(index: Index, shards: Sequence[Path], settings: tuple[float, ...]) -> str:
+    """Of everything that the outcome depends on."""
+    files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in shards]
+    digest = hashlib.sha256(repr((files, settings)).encode())
     for array in (index.codes, index.owners, index.places):
         digest.update(array.tobytes())
     return digest.hexdigest()[:16]
