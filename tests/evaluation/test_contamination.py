@@ -31,7 +31,6 @@ def search(
     documents: Sequence[str],
     *,
     per_shard: int = 2,
-    workers: int = 1,
     validation_fraction: float = 0.0,
 ) -> dict[str, ContaminationResult]:
     for number in range(0, len(documents), per_shard):
@@ -45,7 +44,7 @@ def search(
         items,
         folder / "documents",
         work=folder / "work",
-        resources=Resources(workers),
+        resources=Resources(1),
         seed=1,
         validation_fraction=validation_fraction,
     )
@@ -53,7 +52,7 @@ def search(
 
 def test_a_copied_question_is_found_and_its_document_named(tmp_path: Path) -> None:
     documents = [japanese_text(0), japanese_text(1) + QUESTION + japanese_text(2), japanese_text(3)]
-    found = search(tmp_path, {"quiz": [OTHER, QUESTION], "other": [OTHER]}, documents, workers=2)
+    found = search(tmp_path, {"quiz": [OTHER, QUESTION], "other": [OTHER]}, documents)
     assert found["quiz"].contaminated == (1,)
     assert found["quiz"].share == 0.5
     assert found["other"].contaminated == ()
@@ -96,12 +95,15 @@ def test_held_out_documents_do_not_count(tmp_path: Path) -> None:
 
 def test_the_template_of_a_task_is_not_looked_for(tmp_path: Path) -> None:
     template = "次の文章を読んで、その後の質問に対する答えを一つだけ選び、その記号を書きなさい。"
-    items = [template + japanese_text(number, sentences=2) for number in range(100, 120)]
-    documents = [template + japanese_text(0), japanese_text(104, sentences=2)]
+    questions = [
+        "".join(chr(0x4E00 + (91 * number + 11 * place) % 5000) for place in range(40)) for number in range(20)
+    ]
+    documents = [template + japanese_text(0), questions[4]]
+    items = [template + question for question in questions]
     assert search(tmp_path, {"reading": items}, documents)["reading"].contaminated == (4,)
 
 
-def test_workers_and_shards_change_nothing(tmp_path: Path) -> None:
+def test_how_documents_are_divided_changes_nothing(tmp_path: Path) -> None:
     documents = [japanese_text(number) + (QUESTION if number % 4 == 3 else "") for number in range(12)]
     items = {"quiz": [QUESTION, OTHER], "law": [OTHER]}
     one = search(tmp_path / "a", items, documents, per_shard=12)

@@ -27,7 +27,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tsumugu.engine import Resources, map_shards
+from tsumugu.corpus.dedup.shards import map_tasks
+from tsumugu.engine import Resources
 from tsumugu.errors import TsumuguError
 from tsumugu.evaluation.contamination_index import (
     Index,
@@ -145,7 +146,14 @@ def contamination(
         ScanTask(path, windows, len(owners), seed, validation_fraction, folder / f"{path.stem}.json")
         for path in shards
     ]
-    map_shards(scan, tasks, resources=resources, description="evaluate: contamination")
+    map_tasks(
+        scan,
+        tasks,
+        # Compressed bytes of Japanese text are about as many as its characters.
+        amount=sum(path.stat().st_size for path in shards),
+        resources=resources,
+        description="evaluate: contamination",
+    )
     found: dict[int, dict[str, Any]] = {}
     for task in tasks:
         for row in read_json(task.output):
