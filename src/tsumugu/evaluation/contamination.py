@@ -4,16 +4,19 @@ An item counts as contaminated when a window of it stands in one training docume
 were 13 words (Brown et al. 2020, appendix C); the unit here is the character, since Japanese text has
 no spaces and any division into words would be that of a dictionary. Compared are letters, marks and
 digits after NFKC and case folding, so that neither white space nor punctuation hides a copy. 13
-characters, though, are six or seven words, and set phrases are longer (することができるようになった), so
-13 characters are only where the search begins: a window is 26 characters, 13 Japanese words of two
-characters, and all of it must stand in the document. An item of 13 to 25 characters is one window;
-a shorter one is not judged.
+characters, though, are six or seven words, and set phrases are longer (ることができるようになって), so 13
+characters are only where the search begins: a window is 26 characters, 13 Japanese words of two
+characters, and all of it must stand in the document. An item of 13 to 25 characters is one window; a
+shorter one is not judged.
+
+The 4,442 items of JSQuAD's validation set (passage, question, answer), looked for with windows of 13,
+20, 26 and 32 characters: in 2,259 works of Aozora Bunko, which hold none of them, 81, 4, 0 and 0 are
+found; in 7,053 Wikipedia articles on Kyoto, which hold some of their passages, 292, 64, 59 and 54.
+What is left by chance at 26 are names of statutes. About 60 MB of text a second and core.
 
 What stands in many items of a task is its template and not looked for. A passage counts as the
 question does: that the model has read the article is worth knowing, but is less than having read the
 answer; whoever wants to know both gives the parts as two tasks.
-
-Speed (one core, 61 MB of text in Parquet, 4,442 items of JSQuAD): see `docs/experiments.md`.
 """
 
 import hashlib
