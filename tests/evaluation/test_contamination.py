@@ -96,7 +96,8 @@ def test_held_out_documents_do_not_count(tmp_path: Path) -> None:
 def test_the_template_of_a_task_is_not_looked_for(tmp_path: Path) -> None:
     template = "次の文章を読んで、その後の質問に対する答えを一つだけ選び、その記号を書きなさい。"
     questions = [
-        "".join(chr(0x4E00 + (91 * number + 11 * place) % 5000) for place in range(40)) for number in range(20)
+        "".join(chr(0x4E00 + (91 * number + 11 * place) % 5000) for place in range(40))
+        for number in range(20)
     ]
     documents = [template + japanese_text(0), questions[4]]
     items = [template + question for question in questions]

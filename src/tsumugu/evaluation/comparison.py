@@ -40,6 +40,7 @@ class Column:
     metric: str
     is_text: bool
     num_fewshot: int | None = None
+    few_shot_from: str | None = None
     version: str | None = None
     questions: int | None = None
     chance: float | None = None
@@ -159,6 +160,7 @@ def _columns(models: Sequence[ModelResults]) -> list[Column]:
                     metric=str(result["main_metric"]),
                     is_text=False,
                     num_fewshot=result.get("num_fewshot"),
+                    few_shot_from=result.get("few_shot_from"),
                     version=None if result.get("version") is None else str(result["version"]),
                     questions=result.get("questions"),
                     chance=result.get("chance"),
@@ -182,11 +184,18 @@ def _task_cell(model: ModelResults, column: Column) -> Cell | None:
     found = None if result is None else result["metrics"].get(column.metric)
     if result is None or found is None or not is_number(found.get("value")):
         return None
-    asked = {"num_fewshot": column.num_fewshot, "version": column.version}
-    version = result.get("version")
+    version = None if result.get("version") is None else str(result["version"])
     note = asked_differently(
-        asked,
-        {"num_fewshot": result.get("num_fewshot"), "version": None if version is None else str(version)},
+        {
+            "num_fewshot": column.num_fewshot,
+            "few_shot_from": column.few_shot_from,
+            "version": column.version,
+        },
+        {
+            "num_fewshot": result.get("num_fewshot"),
+            "few_shot_from": result.get("few_shot_from"),
+            "version": version,
+        },
     )
     return _cell(float(found["value"]), found.get("stderr"), column, note)
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from tsumugu.evaluation.comparison import ASKED_DIFFERENTLY, MODEL, PUBLISHED, Cell, Column, Comparison, Row
 from tsumugu.evaluation.pairing import BITS_PER_BYTE, PairedTest
-from tsumugu.evaluation.published import COLUMNS
+from tsumugu.evaluation.published import BLOG, COLUMNS
 
-_NOTHING = "–"
-_TEST_COLUMNS = (
-    "model", "task or text", "test", "note", "items", "difference", "interval", "p", "p corrected",
-)  # fmt: skip
+NOTHING = "–"
+_TEST_COLUMNS = ("task or text", "items", "difference (95 % interval)", "p", "corrected", "test")
+_NAMED = 3
+"""Rows that a note names; of others it gives the number."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,20 @@ class Shown:
     rows: tuple[tuple[str, ...], ...]
     kinds: tuple[str, ...]
     """Of each row: `model`, `published` or `baseline`."""
-    words: int
-    """So many first columns are words, the others numbers."""
+    numbers: range
+    """Which columns are numbers; those before them name the row."""
 
 
 def tables(comparison: Comparison) -> list[Shown]:
     """Everything that is shown in rows, in order; tables without rows are left out."""
-    found = [_scores(comparison), _tests(comparison), _texts(comparison), _contaminated(comparison)]
-    return [shown for shown in (*found, _elsewhere(comparison)) if shown.rows]
+    found = [
+        _scores(comparison),
+        *_tests(comparison),
+        _texts(comparison),
+        _contaminated(comparison),
+        _elsewhere(comparison),
+    ]
+    return [shown for shown in found if shown.rows]
 
 
 def _scores(comparison: Comparison) -> Shown:
@@ -51,54 +57,57 @@ def _scores(comparison: Comparison) -> Shown:
             for row in comparison.rows
         ),
         kinds=tuple(row.kind for row in comparison.rows),
-        words=1,
+        numbers=range(1, len(columns) + 1),
     )
 
 
 def _row_name(row: Row) -> str:
-    return f"{row.name} [{row.source}]" if row.kind == PUBLISHED else row.name
+    """Of what was published the source, and not the maker, whom the model's name tells."""
+    return _published_name(row.name, row.source) if row.kind == PUBLISHED else row.name
+
+
+def _published_name(model: str, source: str) -> str:
+    return f"{model.split('/')[-1]} [{source}]"
 
 
 def _cell(cell: Cell | None, column: Column) -> str:
     if cell is None:
-        return _NOTHING
+        return NOTHING
     scale, digits = (1, 4) if column.is_text else (100, 2)
     error = "" if cell.stderr is None else f" ± {scale * cell.stderr:.{digits}f}"
     return f"{scale * cell.value:.{digits}f}{error}{' ' if cell.marks else ''}{cell.marks}"
 
 
-def _tests(comparison: Comparison) -> Shown:
-    tests = comparison.tests
-    first = tests[0].against if tests else ""
-    return Shown(
-        title=f"Against {first}",
-        text="The same items, paired: difference of the scores (percentage points; bits per byte, where less "
-        "is better), 95 % interval, and p, also corrected for the number of all tests here (Holm).",
-        header=tuple((name, "") for name in _TEST_COLUMNS),
-        rows=tuple(_test(test, comparison) for test in tests),
-        kinds=(MODEL,) * len(tests),
-        words=4,
-    )
+def _tests(comparison: Comparison) -> Iterator[Shown]:
+    """A table for every model after the first."""
+    for model, against in dict.fromkeys((test.model, test.against) for test in comparison.tests):
+        tests = [test for test in comparison.tests if test.model == model]
+        yield Shown(
+            title=f"{model} against {against}",
+            text="The same items, paired: difference of the scores (percentage points; bits per byte, where "
+            "less is better) and p, also corrected for the number of all tests of this comparison (Holm).",
+            header=tuple((name, "") for name in _TEST_COLUMNS),
+            rows=tuple(map(_test, tests)),
+            kinds=(MODEL,) * len(tests),
+            numbers=range(1, 5),
+        )
 
 
-def _test(test: PairedTest, comparison: Comparison) -> tuple[str, ...]:
+def _test(test: PairedTest) -> tuple[str, ...]:
     found = test.found
     if found is None or test.corrected is None:
-        return (test.model, test.column, _NOTHING, test.note, *([_NOTHING] * 5))
-    is_text = any(column.is_text and column.name == test.column for column in comparison.columns)
-    is_text = is_text and test.metric == BITS_PER_BYTE
-    scale, digits = (1, 4) if is_text else (100, 2)
-    low, high = (f"{scale * value:+.{digits}f}" for value in (found.low, found.high))
+        return (test.column, *([NOTHING] * 4), test.note)
+    scale, digits = (1, 4) if test.metric == BITS_PER_BYTE else (100, 2)
+    difference, low, high = (
+        f"{scale * value:+.{digits}f}" for value in (found.difference, found.low, found.high)
+    )
     return (
-        test.model,
         test.column,
-        found.test,
-        test.note,
         f"{found.items:,}",
-        f"{scale * found.difference:+.{digits}f}",
-        f"{low} to {high}",
+        f"{difference} ({low} to {high})",
         _p(found.p),
         _p(test.corrected),
+        f"{found.test}; {test.note}" if test.note else found.test,
     )
 
 
@@ -108,7 +117,7 @@ def _p(value: float) -> str:
 
 def _texts(comparison: Comparison) -> Shown:
     def figure(value: float | None) -> str:
-        return _NOTHING if value is None else f"{value:,.4g}"
+        return NOTHING if value is None else f"{value:,.4g}"
 
     return Shown(
         title="Perplexity",
@@ -122,20 +131,20 @@ def _texts(comparison: Comparison) -> Shown:
             (
                 one.text,
                 one.model,
-                *(_NOTHING if count is None else f"{count:,}" for count in (one.documents, one.unfaithful)),
+                *(NOTHING if count is None else f"{count:,}" for count in (one.documents, one.unfaithful)),
                 *(figure(value) for value in (one.per_token, one.per_character, one.per_byte)),
             )
             for one in sorted(comparison.texts, key=lambda one: one.text)
         ),
         kinds=(MODEL,) * len(comparison.texts),
-        words=2,
+        numbers=range(2, 7),
     )
 
 
 def _contaminated(comparison: Comparison) -> Shown:
     def percent(value: float | None, error: float | None = None) -> str:
         if value is None:
-            return _NOTHING
+            return NOTHING
         return f"{100 * value:.2f}" + ("" if error is None else f" ± {100 * error:.2f}")
 
     rows = []
@@ -145,11 +154,10 @@ def _contaminated(comparison: Comparison) -> Shown:
             (
                 one.task,
                 one.model,
-                str(example.get("text", "")),
-                str(example.get("url") or example.get("document", "")),
                 f"{one.items:,}",
                 percent(one.share),
                 percent(one.clean, one.clean_stderr),
+                f"{example.get('text', '')} {example.get('url') or example.get('document', '')}",
             )
         )
     return Shown(
@@ -158,11 +166,11 @@ def _contaminated(comparison: Comparison) -> Shown:
         "enough, and the score of the others.",
         header=tuple(
             (name, "")
-            for name in ("task", "model", "for example", "from", "items", "found %", "score without them %")
+            for name in ("task", "model", "items", "found %", "score without them %", "for example")
         ),
         rows=tuple(rows),
         kinds=(MODEL,) * len(rows),
-        words=4,
+        numbers=range(2, 5),
     )
 
 
@@ -179,24 +187,28 @@ def _elsewhere(comparison: Comparison) -> Shown:
         title="Published, and not to be compared with ours",
         text="Neither the texts nor the prompts are known.",
         header=(("model", ""), *((COLUMNS[name].title, "") for name in names)),
-        rows=tuple((f"{model} [blog]", *(value(model, name) for name in names)) for model in models),
+        rows=tuple(
+            (_published_name(model, BLOG), *(value(model, name) for name in names)) for model in models
+        ),
         kinds=(PUBLISHED,) * len(models),
-        words=1,
+        numbers=range(1, len(names) + 1),
     )
 
 
 def notes(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
     """What stands below the tables: a title, and its lines."""
     marks = [f"{mark}  {text}" for mark, text in comparison.marks().items()]
-    # Not a note for each row: those that were asked in the same other way share one.
-    differently: dict[tuple[str, str], list[str]] = {}
+    # Not a note for each cell: those that were asked in the same other way share one.
+    differently: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
     for row in comparison.rows:
         for cell, column in zip(row.cells, comparison.columns, strict=True):
             if cell is not None and cell.note:
-                differently.setdefault((column.name, cell.note), []).append(_row_name(row))
-    for (name, note), who in differently.items():
-        some = ", ".join(who[:3]) + (f" and {len(who) - 3} more" if len(who) > 3 else "")
-        marks.append(f"{ASKED_DIFFERENTLY}  {name}: {note}: {some}")
+                tasks, who = differently.setdefault(cell.note, ({}, {}))
+                tasks[column.name] = who[_row_name(row)] = None
+    for note, (tasks, who) in differently.items():
+        named = ", ".join(list(who)[:_NAMED])
+        more = f" and {len(who) - _NAMED} more" if len(who) > _NAMED else ""
+        marks.append(f"{ASKED_DIFFERENTLY}  {note}: {named}{more} (in {', '.join(tasks)})")
     if marks:
         yield "Marks", marks
     if comparison.caveats:

@@ -13,8 +13,8 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from tsumugu.evaluation.comparison import Comparison
-from tsumugu.evaluation.comparison_tables import Shown, notes, tables
+from tsumugu.evaluation.comparison import MODEL, Comparison
+from tsumugu.evaluation.comparison_tables import NOTHING, Shown, notes, tables
 from tsumugu.files import write_json, write_text
 from tsumugu.terminal import table
 from tsumugu.visible import visible
@@ -40,7 +40,7 @@ def render(comparison: Comparison) -> str:
             under = [text for _, text in part.header]
             rows = [under, *part.rows] if any(under) else list(part.rows)
             cells = [[" ".join(cell.split()) for cell in row] for row in (header, *rows)]
-            lines += [table(cells[0], cells[1:], right=range(part.words, len(header))), ""]
+            lines += [table(cells[0], cells[1:], right=part.numbers), ""]
     for title, found in notes(comparison):
         lines += [title, *(f"  {visible(note)}" for note in found), ""]
     return "\n".join(lines).rstrip("\n")
@@ -58,7 +58,7 @@ def to_markdown(comparison: Comparison) -> str:
         ]
         lines += [
             f"| {' | '.join(header)} |",
-            f"|{'|'.join('---' if place < shown.words else '---:' for place in range(len(header)))}|",
+            f"|{'|'.join('---:' if place in shown.numbers else '---' for place in range(len(header)))}|",
             *(f"| {' | '.join(map(_markdown, row))} |" for row in shown.rows),
             "",
         ]
@@ -80,23 +80,33 @@ def html_section(comparison: Comparison) -> Markup:
 
 def _in_width(shown: Shown, width: int) -> Iterator[Shown]:
     """The table, or several with the same first columns where it is wider than the terminal."""
-    sizes = [
-        max(len(text) for text in (*shown.header[place], *(row[place] for row in shown.rows)))
-        for place in range(len(shown.header))
-    ]
-    kept = list(range(shown.words))
+    names = list(range(shown.numbers.start))
+    sizes = [max(map(len, column)) for column in zip(*_spread(shown), strict=True)]
     parts: list[list[int]] = [[]]
-    for place in range(shown.words, len(sizes)):
-        if parts[-1] and sum(sizes[each] + 2 for each in (*kept, *parts[-1], place)) > width + 2:
+    for place in range(shown.numbers.start, len(sizes)):
+        if parts[-1] and sum(sizes[each] + 2 for each in (*names, *parts[-1], place)) > width + 2:
             parts.append([])
         parts[-1].append(place)
     for part in parts:
-        chosen = [*kept, *part]
+        rows = [
+            (kind, row)
+            for kind, row in zip(shown.kinds, shown.rows, strict=True)
+            if kind == MODEL or any(row[place] != NOTHING for place in part)
+        ]
+        chosen = [*names, *part]
+        last = sum(place in shown.numbers for place in part)
         yield replace(
             shown,
             header=tuple(shown.header[place] for place in chosen),
-            rows=tuple(tuple(row[place] for place in chosen) for row in shown.rows),
+            rows=tuple(tuple(row[place] for place in chosen) for _, row in rows),
+            kinds=tuple(kind for kind, _ in rows),
+            numbers=range(len(names), len(names) + last),
         )
+
+
+def _spread(shown: Shown) -> list[tuple[str, ...]]:
+    """All lines of the table, of the header too."""
+    return [*zip(*shown.header, strict=True), *shown.rows]
 
 
 def _markdown(text: str) -> str:

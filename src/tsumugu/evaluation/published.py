@@ -33,7 +33,7 @@ CAVEATS = (
     "of the other makers' models lie near exact match of task version 1.2 with 2 examples in jp-stable.",
     "JAQKET v2: version 0.2 for japanese-large-lm and rinna/japanese-gpt-neox-small, 0.1 for the others. "
     "That column, and every average over it, does not compare.",
-    "JCommonsenseQA has five answers: chance is 20 %, and base models at 21 to 35 % are close to it.",
+    "JCommonsenseQA has five answers: chance is 20 %, and most base models, at 21 to 35 %, are close to it.",
     "JNLI and MARC-ja: most base models, both of japanese-large-lm among them, are below what always "
     "answering with the most frequent class gives. These columns hardly tell base models apart.",
     "MARC-ja: by their standard errors, some rows are of 5,654 reviews and others of about 5,730.",
