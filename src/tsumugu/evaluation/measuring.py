@@ -58,8 +58,8 @@ def windows_for(subject: Subject, *, context: int | None = None, stride: int | N
     chosen = half if stride is None else stride
     if not 1 <= chosen <= half:
         raise TsumuguError(
-            f"{subject.name}: the stride is {chosen}, and windows have {length} tokens. Every token must see at "
-            f"least half of a window, so take 1 to {half}"
+            f"{subject.name}: the stride is {chosen}, and windows have {length} tokens. Every token must see "
+            f"at least half of a window, so take 1 to {half}"
         )
     return Windows(length, chosen)
 

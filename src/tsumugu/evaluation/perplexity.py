@@ -130,15 +130,15 @@ def paired_difference(a: Sequence[Predicted], b: Sequence[Predicted], *, seed: i
     alone = [*(mine.keys() - theirs.keys()), *(theirs.keys() - mine.keys())]
     if alone or len(a) != len(b) or len(mine) != len(a):
         raise TsumuguError(
-            f"two models can be compared on the same documents only, and these are not ({len(a)} and {len(b)}, "
-            f"{len(alone)} of them on one side alone). Evaluate both on the same texts with the same --limit"
+            f"two models can be compared on the same documents only, and these are not ({len(a)} and "
+            f"{len(b)}, {len(alone)} of them on one side alone). Evaluate both on the same texts with one --limit"
         )
     pairs = [(one, theirs[one.id]) for one in a]
     for one, other in pairs:
         if one.bytes != other.bytes:
             raise TsumuguError(
-                f"document {one.id} has {one.bytes} bytes on one side and {other.bytes} on the other. Evaluate "
-                f"both models on the same texts again"
+                f"document {one.id} has {one.bytes} bytes on one side and {other.bytes} on the other. "
+                f"Evaluate both models on the same texts again"
             )
     lengths = _lengths(a)
     bits = _bits([other for _, other in pairs]) - _bits(a)

@@ -163,12 +163,14 @@ def read_results(folder: Path) -> Results:
     except ValidationError as error:
         raise _damaged(path, error) from error
     if "name" not in found.model:
-        raise TsumuguError(f"{path} is damaged: model.name is missing. Delete it and evaluate the model again")
+        raise TsumuguError(
+            f"{path} is damaged: model.name is missing. Delete it and evaluate the model again"
+        )
     for text, figures in found.perplexity.items():
         if ALL not in figures.sources:
             raise TsumuguError(
-                f"{path} is damaged: perplexity.{text}.sources has no {ALL!r}. Delete it and evaluate the model "
-                f"again"
+                f"{path} is damaged: perplexity.{text}.sources has no {ALL!r}. Delete it and evaluate the "
+                f"model again"
             )
     return found
 
@@ -277,6 +279,6 @@ def _damaged(path: Path, error: ValidationError, *, line: int | None = None) -> 
     at = f", line {line}" if line else ""
     key = f" {where}:" if where else ""
     return TsumuguError(
-        f"{path}{at} is damaged, or of another version of Tsumugu:{key} {first['msg']}. Delete it and evaluate "
-        f"the model again"
+        f"{path}{at} is damaged, or of another version of Tsumugu:{key} {first['msg']}. Delete it and "
+        f"evaluate the model again"
     )
