@@ -131,7 +131,8 @@ def paired_difference(a: Sequence[Predicted], b: Sequence[Predicted], *, seed: i
     if alone or len(a) != len(b) or len(mine) != len(a):
         raise TsumuguError(
             f"two models can be compared on the same documents only, and these are not ({len(a)} and "
-            f"{len(b)}, {len(alone)} of them on one side alone). Evaluate both on the same texts with one --limit"
+            f"{len(b)}, {len(alone)} of them on one side alone). Evaluate both on the same texts, with one "
+            f"--limit"
         )
     pairs = [(one, theirs[one.id]) for one in a]
     for one, other in pairs:

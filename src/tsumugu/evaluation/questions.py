@@ -53,7 +53,7 @@ def _model_arguments(parser: Parser) -> None:
         default=[],
         metavar="[NAME=]PLACE",
         help="JSON Lines, Parquet or plain text (.gz, .zst, ... too), a folder or a glob of such, a URL of "
-        "one, hf://datasets/OWNER/NAME, or a run folder, for its held-out documents; several are several --text",
+        "one, hf://datasets/OWNER/NAME, or a run folder, for its held-out documents; --text may be repeated",
     )
     texts.add_argument("--text-key", default="text", metavar="KEY", help="key or column of the text")
     texts.add_argument("--subset", metavar="NAME", help="of a Hugging Face dataset, such as ja")
