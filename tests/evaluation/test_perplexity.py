@@ -106,7 +106,7 @@ def test_the_standard_error_is_that_of_resampled_documents() -> None:
     sizes = draw.integers(50, 3000, 400)
     costs = sizes * draw.normal(0.8, 0.2, 400)
     documents = [
-        Predicted(str(n), "s", float(cost), 1, 1, int(size))
+        Predicted(str(n), "s", float(cost), int(size), int(size), int(size))
         for n, (cost, size) in enumerate(zip(costs, sizes, strict=True))
     ]
     found = summarize(documents)
@@ -117,6 +117,12 @@ def test_the_standard_error_is_that_of_resampled_documents() -> None:
 
 def test_one_document_has_no_standard_error() -> None:
     assert summarize([Predicted("a", "s", 3.0, 4, 5, 6)])["bits_per_byte_stderr"] is None
+
+
+def test_a_perplexity_beyond_all_numbers_can_be_written_down() -> None:
+    found = summarize([Predicted("a", "s", 1e6, 1, 1, 3)])
+    assert found["nats_per_token"] == 1e6
+    assert math.isfinite(found["perplexity_per_token"])
 
 
 def test_figures_by_source() -> None:

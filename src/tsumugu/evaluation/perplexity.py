@@ -10,6 +10,7 @@ lm-evaluation-harness does not count it either.
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ ALL = "all"
 _RESAMPLES = 1000
 _RESAMPLED_AT_ONCE = 2**22
 """Documents that are drawn at a time."""
+_LARGEST = math.log(sys.float_info.max)
 _INTERVAL = (2.5, 97.5)
 Reals = NDArray[np.float64]
 
@@ -90,9 +92,9 @@ def summarize(documents: Sequence[Predicted]) -> dict[str, Any]:
         "characters": characters,
         "bytes": size,
         "nats_per_token": total / tokens,
-        "perplexity_per_token": math.exp(total / tokens),
-        "perplexity_per_character": math.exp(total / characters),
-        "perplexity_per_byte": math.exp(total / size),
+        "perplexity_per_token": _perplexity(total / tokens),
+        "perplexity_per_character": _perplexity(total / characters),
+        "perplexity_per_byte": _perplexity(total / size),
         "bits_per_byte": ratio,
         "bits_per_byte_stderr": _ratio_stderr(bits, lengths),
         "bits_per_byte_interval": list(_interval(bits, lengths)),
@@ -147,6 +149,11 @@ def paired_difference(a: Sequence[Predicted], b: Sequence[Predicted], *, seed: i
     if len(pairs) == 1:
         return Difference(value, None, None)
     return Difference(value, *_interval(bits, lengths, seed=seed))
+
+
+def _perplexity(nats: float) -> float:
+    """A diverged model's may be larger than any number here, and JSON has no infinity."""
+    return math.exp(nats) if nats < _LARGEST else sys.float_info.max
 
 
 def _bits(documents: Sequence[Predicted]) -> Reals:

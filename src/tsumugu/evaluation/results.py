@@ -10,6 +10,7 @@ Any later evaluation of the same model adds to the folder.
 
 import hashlib
 import json
+import math
 import os
 import platform
 import re
@@ -126,7 +127,7 @@ class Results(_Part):
         return self.model_dump(mode="json")
 
 
-_DOCUMENT = TypeAdapter(Predicted, config=ConfigDict(strict=True, allow_inf_nan=False))
+_DOCUMENT = TypeAdapter(Predicted)
 
 
 def write_results(
@@ -188,9 +189,11 @@ def read_documents(folder: Path, text: str) -> tuple[Predicted, ...]:
     found = []
     for number, line in _lines(path):
         try:
-            found.append(_DOCUMENT.validate_json(line))
+            found.append(_DOCUMENT.validate_json(line, strict=True))
         except ValidationError as error:
             raise _damaged(path, error, line=number) from error
+        if not math.isfinite(found[-1].nats):
+            raise TsumuguError(f"{path}, line {number}: nats are no number. Evaluate the model again")
     counted = (len(found), sum(one.tokens for one in found), sum(one.bytes for one in found))
     if counted != (figures.documents, figures.tokens, figures.bytes):
         raise TsumuguError(
