@@ -130,19 +130,24 @@ def assess(
     for name, count in Counter(safe_name(place).casefold() for place in places).items():
         if count > 1:
             raise TsumuguError(f"{count} models would leave their results in {output / name}. Name each once")
-    models = []
+    models: list[Assessed | None] = []
     for place in places:
+        if models:
+            _make_room()
         subject = open_subject(place, add_bos=settings.add_bos, trust_remote_code=settings.trust_remote_code)
         models.append(_assess(subject, texts, tasks, output=output, settings=settings, say=say))
-        # The next one needs the room.
         del subject
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
     finished = tuple(one for one in models if one is not None)
     if not finished:
         return None
     return Assessment(finished, tuple(text.name for text in texts), tuple(task.name for task in tasks))
+
+
+def _make_room() -> None:
+    """What the model before has left goes before the next one comes."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def text_figures(measured: Measured, *, unreadable: int = 0) -> TextFigures:

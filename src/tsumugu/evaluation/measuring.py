@@ -17,7 +17,7 @@ import torch.distributed as dist
 
 from tsumugu.errors import TsumuguError
 from tsumugu.evaluation.perplexity import Predicted
-from tsumugu.evaluation.scoring import score
+from tsumugu.evaluation.scoring import Ids, score
 from tsumugu.evaluation.subject import Subject
 from tsumugu.evaluation.texts import Document, Texts
 from tsumugu.training.processes import hear, tell
@@ -111,7 +111,7 @@ def measure(
 
 def predict(
     subject: Subject,
-    texts: Sequence[Sequence[int]],
+    texts: Sequence[Sequence[int] | Ids],
     windows: Windows,
     *,
     batch_size: int,
