@@ -32,7 +32,9 @@ def texts(*several: str, sources: Sequence[str] = ()) -> Texts:
     return Texts("test", tuple(documents), ())
 
 
-def measured(subject: Subject, given: Texts, *, context: int | None = None, stride: int | None = None) -> Measured:
+def measured(
+    subject: Subject, given: Texts, *, context: int | None = None, stride: int | None = None
+) -> Measured:
     chosen = windows_for(subject, context=context, stride=stride)
     found = measure(subject, given, chosen, batch_size=3, description="")
     assert found is not None
@@ -104,7 +106,7 @@ def test_the_standard_error_is_that_of_resampled_documents() -> None:
     sizes = draw.integers(50, 3000, 400)
     costs = sizes * draw.normal(0.8, 0.2, 400)
     documents = [
-        Predicted(str(n), "s", float(cost), 1, 1, int(size))
+        Predicted(str(n), "s", float(cost), int(size), int(size), int(size))
         for n, (cost, size) in enumerate(zip(costs, sizes, strict=True))
     ]
     found = summarize(documents)
@@ -115,6 +117,12 @@ def test_the_standard_error_is_that_of_resampled_documents() -> None:
 
 def test_one_document_has_no_standard_error() -> None:
     assert summarize([Predicted("a", "s", 3.0, 4, 5, 6)])["bits_per_byte_stderr"] is None
+
+
+def test_a_perplexity_beyond_all_numbers_can_be_written_down() -> None:
+    found = summarize([Predicted("a", "s", 1e6, 1, 1, 3)])
+    assert found["nats_per_token"] == 1e6
+    assert math.isfinite(found["perplexity_per_token"])
 
 
 def test_figures_by_source() -> None:
@@ -132,9 +140,7 @@ def test_texts_of_which_nothing_is_left_are_said_to_be_empty() -> None:
         summarize([Predicted("a", "s", 0.0, 0, 1, 3)])
 
 
-@given(
-    length=st.integers(2, 40), total=st.integers(2, 200), share=st.floats(0, 1), first=st.integers(1, 60)
-)
+@given(length=st.integers(2, 40), total=st.integers(2, 200), share=st.floats(0, 1), first=st.integers(1, 60))
 def test_every_token_sees_half_a_window_or_all_that_stands_before_it(
     length: int, total: int, share: float, first: int
 ) -> None:
@@ -178,7 +184,9 @@ def documents(bits: Sequence[float], sizes: Sequence[int]) -> list[Predicted]:
 def test_a_constant_difference_is_certain_however_much_documents_differ() -> None:
     sizes = [10, 200, 3000, 40]
     bits = np.array([5.0, 300.0, 900.0, 80.0])
-    found = paired_difference(documents(list(bits), sizes), documents(list(bits + 0.1 * np.array(sizes)), sizes))
+    found = paired_difference(
+        documents(list(bits), sizes), documents(list(bits + 0.1 * np.array(sizes)), sizes)
+    )
     assert (found.bits_per_byte, found.low, found.high) == pytest.approx((0.1, 0.1, 0.1))
     assert found.excludes_zero
     # In another order, too.
@@ -205,7 +213,9 @@ def test_noise_is_no_difference_and_the_interval_covers_what_is_true() -> None:
 
 def test_only_the_same_documents_are_compared() -> None:
     mine = documents([1, 2, 3], [10, 20, 30])
-    with pytest.raises(TsumuguError, match=r"the same documents only, and these are not \(3 and 2, 1 of them"):
+    with pytest.raises(
+        TsumuguError, match=r"the same documents only, and these are not \(3 and 2, 1 of them"
+    ):
         paired_difference(mine, mine[:2])
     with pytest.raises(TsumuguError, match="document 2 has 30 bytes on one side and 31 on the other"):
         paired_difference(mine, documents([1, 2, 3], [10, 20, 31]))
@@ -234,7 +244,9 @@ def test_perplexity_is_that_of_the_loss_of_transformers(tokenizer: Path, tmp_pat
     row = ids["input_ids"]
     figures = summarize(measured(subject, texts(HARD)).documents)
     assert figures["tokens"] == row.shape[1] - 1
-    assert figures["perplexity_per_token"] == pytest.approx(float(theirs(row, labels=row).loss.exp()), rel=1e-4)
+    assert figures["perplexity_per_token"] == pytest.approx(
+        float(theirs(row, labels=row).loss.exp()), rel=1e-4
+    )
 
     # Windows of 16 tokens that move on by 5: each loss is that of the tokens that are new in its window.
     length, stride, total, end = 16, 5, 0.0, 0

@@ -109,7 +109,13 @@ def test_a_text_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_names_of_texts(tmp_path: Path) -> None:
-    words = ["data/news.jsonl.zst", "wiki=data/x.parquet", "hf://datasets/OWNER/NAME@main", "a/*.txt", "v1.2.txt"]
+    words = [
+        "data/news.jsonl.zst",
+        "wiki=data/x.parquet",
+        "hf://datasets/OWNER/NAME@main",
+        "a/*.txt",
+        "v1.2.txt",
+    ]
     assert [place.name for place in parse_places(words)] == ["news", "wiki", "OWNER--NAME", "text", "v1.2"]
     with pytest.raises(TsumuguError, match="2 texts are called 'news'"):
         parse_places(["a/news.jsonl", "b/News.jsonl"])

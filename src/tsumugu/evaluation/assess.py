@@ -6,9 +6,8 @@ processes; the first one alone writes.
 """
 
 import gc
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,31 +17,16 @@ import torch.distributed as dist
 
 from tsumugu.errors import TsumuguError
 from tsumugu.evaluation.groups import TaskChoice
-from tsumugu.evaluation.measuring import Measured, Windows, measure, windows_for
+from tsumugu.evaluation.keeping import KeptResults
+from tsumugu.evaluation.measuring import Measured, measure, windows_for
 from tsumugu.evaluation.perplexity import Difference, Predicted, paired_difference, summarize_sources
-from tsumugu.evaluation.results import (
-    RESULTS,
-    Results,
-    TaskFigures,
-    TextFigures,
-    machine,
-    read_documents,
-    read_results,
-    safe_name,
-    versions,
-    write_results,
-)
+from tsumugu.evaluation.results import RESULTS, Results, TaskFigures, TextFigures, safe_name
 from tsumugu.evaluation.subject import Subject, open_subject
 from tsumugu.evaluation.texts import Texts
-from tsumugu.files import read_json, write_json
 from tsumugu.training.processes import broadcast_object
 
-_ASKED = "asked.json"
-"""How the tasks of a folder were asked, beside its results."""
 _ANSWERS = "answers"
 """What `run_tasks` keeps of a task that it did not finish."""
-_NOT_THE_MODEL = {"name", "place", "prompt_start", "max_length"}
-"""Facts that may differ between two evaluations of one model."""
 
 
 @dataclass(frozen=True)
@@ -146,21 +130,24 @@ def assess(
     for name, count in Counter(safe_name(place).casefold() for place in places).items():
         if count > 1:
             raise TsumuguError(f"{count} models would leave their results in {output / name}. Name each once")
-    models = []
+    models: list[Assessed | None] = []
     for place in places:
-        subject = open_subject(
-            place, add_bos=settings.add_bos, trust_remote_code=settings.trust_remote_code
-        )
+        if models:
+            _make_room()
+        subject = open_subject(place, add_bos=settings.add_bos, trust_remote_code=settings.trust_remote_code)
         models.append(_assess(subject, texts, tasks, output=output, settings=settings, say=say))
-        # The next one needs the room.
         del subject
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
     finished = tuple(one for one in models if one is not None)
     if not finished:
         return None
     return Assessment(finished, tuple(text.name for text in texts), tuple(task.name for task in tasks))
+
+
+def _make_room() -> None:
+    """What the model before has left goes before the next one comes."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def text_figures(measured: Measured, *, unreadable: int = 0) -> TextFigures:
@@ -192,7 +179,7 @@ def _assess(
     folder = output / safe_name(subject.name)
     windows = windows_for(subject, context=settings.context, stride=settings.stride)
     is_first = not dist.is_initialized() or dist.get_rank() == 0
-    found = _Folder(folder, subject) if is_first else None
+    found = KeptResults(folder, subject) if is_first else None
     documents: dict[str, tuple[Predicted, ...]] = {}
     for text in texts:
         kept = found.kept_documents(text, windows) if found else None
@@ -224,7 +211,7 @@ def _assess(
 
 
 def _answer(
-    found: "_Folder | None",
+    found: KeptResults | None,
     subject: Subject,
     tasks: Sequence[TaskChoice],
     *,
@@ -263,79 +250,3 @@ def _asked(task: TaskChoice, subject: Subject, settings: Settings) -> dict[str, 
         "max_length": subject.model.max_length,
         "data": None if settings.data is None else str(settings.data.resolve()),
     }
-
-
-class _Folder:
-    """The results of one model, and what is added to them."""
-
-    def __init__(self, folder: Path, subject: Subject) -> None:
-        """Keep what is there, if it is of the same model."""
-        self.folder = folder
-        self._asked: dict[str, Any] = {}
-        self._begun = time.perf_counter()
-        model = {"name": subject.name, **subject.facts}
-        processes = dist.get_world_size() if dist.is_initialized() else 1
-        self.results = Results(
-            model=model,
-            versions=versions(),
-            machine=machine(subject.model.device, processes=processes),
-            seconds=0.0,
-        )
-        if (folder / RESULTS).exists():
-            earlier = read_results(folder)
-            if _identity(earlier.model) == _identity(model):
-                kept = {key: getattr(earlier, key) for key in ("perplexity", "tasks", "seconds")}
-                self.results = self.results.model_copy(update=kept)
-                if (folder / _ASKED).exists():
-                    self._asked = read_json(folder / _ASKED)
-
-    def has_task(self, name: str, asked: Mapping[str, Any]) -> bool:
-        """Whether a task was asked like this."""
-        return name in self.results.tasks and self._asked.get(name) == asked
-
-    def kept_documents(self, text: Texts, windows: Windows) -> tuple[Predicted, ...] | None:
-        """The documents of an earlier evaluation, if these are the same and were read alike."""
-        figures = self.results.perplexity.get(text.name)
-        if figures is None or Windows(figures.context_tokens, figures.stride) != windows:
-            return None
-        if figures.unreadable != len(text.unreadable):
-            return None
-        found = read_documents(self.folder, text.name)
-        same = [(one.id, one.source) for one in found] == [(one.id, one.source) for one in text.documents]
-        return found if same else None
-
-    def add(
-        self,
-        *,
-        perplexity: Mapping[str, TextFigures] | None = None,
-        documents: Mapping[str, Sequence[Predicted]] | None = None,
-        tasks: Mapping[str, TaskFigures] | None = None,
-        items: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
-        asked: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Write more results."""
-        now = time.perf_counter()
-        self.results = self.results.model_copy(
-            update={
-                "perplexity": {**self.results.perplexity, **(perplexity or {})},
-                "tasks": {**self.results.tasks, **(tasks or {})},
-                "seconds": round(self.results.seconds + now - self._begun, 3),
-            }
-        )
-        self._begun = now
-        self._asked |= asked or {}
-        write_results(self.folder, self.results, documents=documents, items=items)
-        if asked:
-            write_json(self.folder / _ASKED, self._asked)
-
-    def only(self, texts: Sequence[str], tasks: Sequence[str]) -> Results:
-        """What this call asked for."""
-        update = {
-            "perplexity": {name: self.results.perplexity[name] for name in texts},
-            "tasks": {name: self.results.tasks[name] for name in tasks},
-        }
-        return self.results.model_copy(update=update)
-
-
-def _identity(model: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in model.items() if key not in _NOT_THE_MODEL}

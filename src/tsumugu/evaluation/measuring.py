@@ -17,7 +17,7 @@ import torch.distributed as dist
 
 from tsumugu.errors import TsumuguError
 from tsumugu.evaluation.perplexity import Predicted
-from tsumugu.evaluation.scoring import score
+from tsumugu.evaluation.scoring import Ids, score
 from tsumugu.evaluation.subject import Subject
 from tsumugu.evaluation.texts import Document, Texts
 from tsumugu.training.processes import hear, tell
@@ -58,8 +58,8 @@ def windows_for(subject: Subject, *, context: int | None = None, stride: int | N
     chosen = half if stride is None else stride
     if not 1 <= chosen <= half:
         raise TsumuguError(
-            f"{subject.name}: the stride is {chosen}, and windows have {length} tokens. Every token must see at "
-            f"least half of a window, so take 1 to {half}"
+            f"{subject.name}: the stride is {chosen}, and windows have {length} tokens. Every token must see "
+            f"at least half of a window, so take 1 to {half}"
         )
     return Windows(length, chosen)
 
@@ -111,7 +111,7 @@ def measure(
 
 def predict(
     subject: Subject,
-    texts: Sequence[Sequence[int]],
+    texts: Sequence[Sequence[int] | Ids],
     windows: Windows,
     *,
     batch_size: int,

@@ -10,6 +10,7 @@ lm-evaluation-harness does not count it either.
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ ALL = "all"
 _RESAMPLES = 1000
 _RESAMPLED_AT_ONCE = 2**22
 """Documents that are drawn at a time."""
+_LARGEST = math.log(sys.float_info.max)
 _INTERVAL = (2.5, 97.5)
 Reals = NDArray[np.float64]
 
@@ -90,9 +92,9 @@ def summarize(documents: Sequence[Predicted]) -> dict[str, Any]:
         "characters": characters,
         "bytes": size,
         "nats_per_token": total / tokens,
-        "perplexity_per_token": math.exp(total / tokens),
-        "perplexity_per_character": math.exp(total / characters),
-        "perplexity_per_byte": math.exp(total / size),
+        "perplexity_per_token": _perplexity(total / tokens),
+        "perplexity_per_character": _perplexity(total / characters),
+        "perplexity_per_byte": _perplexity(total / size),
         "bits_per_byte": ratio,
         "bits_per_byte_stderr": _ratio_stderr(bits, lengths),
         "bits_per_byte_interval": list(_interval(bits, lengths)),
@@ -130,15 +132,16 @@ def paired_difference(a: Sequence[Predicted], b: Sequence[Predicted], *, seed: i
     alone = [*(mine.keys() - theirs.keys()), *(theirs.keys() - mine.keys())]
     if alone or len(a) != len(b) or len(mine) != len(a):
         raise TsumuguError(
-            f"two models can be compared on the same documents only, and these are not ({len(a)} and {len(b)}, "
-            f"{len(alone)} of them on one side alone). Evaluate both on the same texts with the same --limit"
+            f"two models can be compared on the same documents only, and these are not ({len(a)} and "
+            f"{len(b)}, {len(alone)} of them on one side alone). Evaluate both on the same texts, with one "
+            f"--limit"
         )
     pairs = [(one, theirs[one.id]) for one in a]
     for one, other in pairs:
         if one.bytes != other.bytes:
             raise TsumuguError(
-                f"document {one.id} has {one.bytes} bytes on one side and {other.bytes} on the other. Evaluate "
-                f"both models on the same texts again"
+                f"document {one.id} has {one.bytes} bytes on one side and {other.bytes} on the other. "
+                f"Evaluate both models on the same texts again"
             )
     lengths = _lengths(a)
     bits = _bits([other for _, other in pairs]) - _bits(a)
@@ -146,6 +149,11 @@ def paired_difference(a: Sequence[Predicted], b: Sequence[Predicted], *, seed: i
     if len(pairs) == 1:
         return Difference(value, None, None)
     return Difference(value, *_interval(bits, lengths, seed=seed))
+
+
+def _perplexity(nats: float) -> float:
+    """A diverged model's may be larger than any number here, and JSON has no infinity."""
+    return math.exp(nats) if nats < _LARGEST else sys.float_info.max
 
 
 def _bits(documents: Sequence[Predicted]) -> Reals:

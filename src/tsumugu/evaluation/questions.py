@@ -52,14 +52,17 @@ def _model_arguments(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="[NAME=]PLACE",
-        help="JSON Lines, Parquet or plain text (.gz, .zst, ... too), a folder or a glob of such, a URL of one, "
-        "hf://datasets/OWNER/NAME, or a run folder, for its held-out documents; may be given several times",
+        help="JSON Lines, Parquet or plain text (.gz, .zst, ... too), a folder or a glob of such, a URL of "
+        "one, hf://datasets/OWNER/NAME, or a run folder, for its held-out documents; --text may be repeated",
     )
     texts.add_argument("--text-key", default="text", metavar="KEY", help="key or column of the text")
     texts.add_argument("--subset", metavar="NAME", help="of a Hugging Face dataset, such as ja")
     texts.add_argument("--split", default="train", metavar="NAME", help="of a dataset (default: train)")
     texts.add_argument(
-        "--context", type=_positive, metavar="N", help="tokens seen at once (default: all that a model can see)"
+        "--context",
+        type=_positive,
+        metavar="N",
+        help="tokens seen at once (default: all that a model can see)",
     )
     texts.add_argument(
         "--stride",
@@ -160,7 +163,7 @@ QUESTIONS = {
         (
             "line-corporation/japanese-large-lm-1.7b --text pages.jsonl",
             "runs/demo --text runs/demo --tasks kotowari",
-            "runs/demo/release runs/hour/release --text news=news.jsonl.gz --text wiki=wiki.parquet --stride 64",
+            "runs/demo runs/hour/release --text news=news.jsonl.gz --text wiki=wiki.parquet --stride 64",
         ),
         _model_arguments,
         _model,

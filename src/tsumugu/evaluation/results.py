@@ -10,6 +10,7 @@ Any later evaluation of the same model adds to the folder.
 
 import hashlib
 import json
+import math
 import os
 import platform
 import re
@@ -163,12 +164,14 @@ def read_results(folder: Path) -> Results:
     except ValidationError as error:
         raise _damaged(path, error) from error
     if "name" not in found.model:
-        raise TsumuguError(f"{path} is damaged: model.name is missing. Delete it and evaluate the model again")
+        raise TsumuguError(
+            f"{path} is damaged: model.name is missing. Delete it and evaluate the model again"
+        )
     for text, figures in found.perplexity.items():
         if ALL not in figures.sources:
             raise TsumuguError(
-                f"{path} is damaged: perplexity.{text}.sources has no {ALL!r}. Delete it and evaluate the model "
-                f"again"
+                f"{path} is damaged: perplexity.{text}.sources has no {ALL!r}. Delete it and evaluate the "
+                f"model again"
             )
     return found
 
@@ -186,9 +189,11 @@ def read_documents(folder: Path, text: str) -> tuple[Predicted, ...]:
     found = []
     for number, line in _lines(path):
         try:
-            found.append(_DOCUMENT.validate_json(line))
+            found.append(_DOCUMENT.validate_json(line, strict=True))
         except ValidationError as error:
             raise _damaged(path, error, line=number) from error
+        if not math.isfinite(found[-1].nats):
+            raise TsumuguError(f"{path}, line {number}: nats are no number. Evaluate the model again")
     counted = (len(found), sum(one.tokens for one in found), sum(one.bytes for one in found))
     if counted != (figures.documents, figures.tokens, figures.bytes):
         raise TsumuguError(
@@ -277,6 +282,6 @@ def _damaged(path: Path, error: ValidationError, *, line: int | None = None) -> 
     at = f", line {line}" if line else ""
     key = f" {where}:" if where else ""
     return TsumuguError(
-        f"{path}{at} is damaged, or of another version of Tsumugu:{key} {first['msg']}. Delete it and evaluate "
-        f"the model again"
+        f"{path}{at} is damaged, or of another version of Tsumugu:{key} {first['msg']}. Delete it and "
+        f"evaluate the model again"
     )

@@ -36,14 +36,14 @@ def warnings(assessed: Assessed, texts: tuple[str, ...]) -> Iterator[str]:
         if figures.unfaithful_documents:
             unknown = f"; {number(figures.unknown_tokens)} tokens are <unk>" if figures.unknown_tokens else ""
             yield (
-                f"{about} {number(figures.unfaithful_documents)} of {number(figures.documents)} documents do not "
-                f"come back from the tokenizer as they were{unknown}. It predicts another text than the one whose "
-                f"bytes are counted, and its figures are not those of a model that spells everything"
+                f"{about} {number(figures.unfaithful_documents)} of {number(figures.documents)} documents do "
+                f"not come back from the tokenizer as they were{unknown}. It predicts another text than the "
+                f"one whose bytes are counted: its figures are not those of a model that spells everything"
             )
         elif figures.unknown_tokens:
             yield (
-                f"{about} {number(figures.unknown_tokens)} of {number(figures.tokens)} tokens are <unk>, which "
-                f"stands for many characters and is cheap to predict"
+                f"{about} {number(figures.unknown_tokens)} of {number(figures.tokens)} tokens are <unk>, "
+                f"which stands for many characters and is cheap to predict"
             )
         if figures.unreadable:
             reasons = "; ".join(assessed.unreadable.get(text, ())[:_REASONS])
@@ -96,7 +96,9 @@ def _sources_table(assessment: Assessment, text: str) -> str:
             # What one tokenizer finds nothing in, another may read.
             found = one.results.perplexity[text].sources.get(name)
             row.append(
-                f"{found.bits_per_byte:.4f} ± {_error(found.bits_per_byte_stderr)}" if found else "nothing to read"
+                f"{found.bits_per_byte:.4f} ± {_error(found.bits_per_byte_stderr)}"
+                if found
+                else "nothing to read"
             )
         rows.append(row)
     header = ["bits per byte by source", *(one.name for one in assessment.models)]
@@ -112,7 +114,9 @@ def _tasks_table(assessment: Assessment) -> str:
         first = found[0]
         chance = "" if first.chance is None else f"{first.chance:.3f}"
         scores = [_score(each.metrics.get(each.main_metric)) for each in found]
-        rows.append([task, first.main_metric, str(first.num_fewshot), number(first.questions), chance, *scores])
+        rows.append(
+            [task, first.main_metric, str(first.num_fewshot), number(first.questions), chance, *scores]
+        )
     header = ["task", "metric", "shots", "questions", "chance", *(one.name for one in assessment.models)]
     return table(header, rows, right=range(2, len(header)))
 

@@ -164,10 +164,11 @@ def _read(place: Place, *, text_key: str, subset: str | None, split: str) -> Ite
         for piece in shard:
             file = piece.file
             for record in read_records(piece, max_page_bytes=_MAX_DOCUMENT_BYTES):
+                where = f"{file.name}, at {record.offset}"
                 if isinstance(record, Failure):
-                    yield f"{file.name}, at {record.offset}: {record.error}"
+                    yield f"{where}: {record.error}"
                 elif isinstance(record, Page) and record.is_html:
-                    yield f"{file.name}, at {record.offset}: HTML is not read here; a corpus run makes text of it"
+                    yield f"{where}: HTML is not read here; a corpus run makes text of it"
                 elif isinstance(record, Page):
                     yield record.metadata.get(_SOURCE) or _source_of(file, place), record.text
 
