@@ -5,8 +5,8 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from tsumugu.errors import TsumuguError
-
 from tsumugu.section import Section
+
 
 class EvaluateConfig(Section):
     """What a trained model is asked, and what stands beside it."""
