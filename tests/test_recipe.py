@@ -71,7 +71,7 @@ def test_all_mistakes_are_told_at_once_with_file_key_found_and_allowed(recipe_pa
         ("tokenizer.threads=5000", "less than or equal to 1024"),
         ("report.prompts=[]", "at least 1 item"),
         ("corpus.inputs.0.path=", "valid string"),
-        ("evaluate.tasks=[foo]", "command line: evaluate.tasks.0"),
+        ("evaluate.tasks=[foo]", "command line: evaluate.tasks"),
         ("model.num_attention_heads=3", "with model.num_attention_heads from the command line: model:"),
         ("seed=-1", "greater than or equal to 0"),
         ("name=../evil", "match pattern"),

@@ -1,7 +1,6 @@
 """A model answers tasks while it is trained: the same scores in every layout, and no memory left behind."""
 
 import gc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,6 @@ from tsumugu.training.parallelize import Settings, build_model
 from tsumugu.training.processes import build_mesh
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def workers() -> Iterator[Workers]:
-    with Workers(2) as found:
-        yield found
 
 
 def examined(rank: int, run: Path, layout: Layout) -> tuple[dict[str, float], int]:

@@ -1,7 +1,6 @@
 """Tasks through the harness: on real questions the scores of its own `hf` model, item by item."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,12 +94,6 @@ def test_a_prompt_that_does_not_fit_is_counted(tmp_path: Path, finished_run: Pat
     path = write_small_model(tmp_path / "short", finished_run / "release", "gpt_neox", positions=24)
     facts = run_tasks(open_subject(str(path)), KOTOWARI, batch_size=8, quiet=True)["kotowari"].facts
     assert facts["truncated"] > 20
-
-
-@pytest.fixture(scope="module")
-def workers() -> Iterator[Workers]:
-    with Workers(2) as found:
-        yield found
 
 
 def answered(rank: int, folder: Path, cache: Path) -> Any:

@@ -100,7 +100,7 @@ def process_group(process: Process) -> Iterator[None]:
         if not is_lost(error):
             raise
         raise TsumuguError(
-            f"pretrain: another process has ended, and so does this one ({_first_sentence(error)})"
+            f"another process has ended, and so does this one ({_first_sentence(error)})"
         ) from error
     # Not after an error: others may be in the middle of something. Their wait ends with this process.
     dist.destroy_process_group()
