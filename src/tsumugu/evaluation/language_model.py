@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tsumugu.model.attention import Scope
+from tsumugu.model.cache import After, Cache
 from tsumugu.model.decoder import Decoder
 from tsumugu.training.device import autocast
 
@@ -70,10 +71,37 @@ class NativeModel:
                 scope=None if rows.mask is None else Scope(rows.mask),
             )
 
-        def logits_at(row: Tensor, place: Tensor) -> Tensor:
-            return self.logits(hidden[row, place])
+        return lambda row, place: self.logits(hidden[row, place])
 
-        return logits_at
+    @torch.no_grad()
+    def read_prefix(self, tokens: Tensor) -> Cache:
+        """Read `int64 [P]`, which many rows begin with; what `read_after` goes on from."""
+        cache = self.new_cache(1, len(tokens))
+        reading = cache.begin(torch.tensor([0]), torch.tensor([len(tokens)]), len(tokens))
+        with autocast(self.device):
+            self.decoder.hidden(tokens[None], memory=reading)
+        return cache
+
+    @torch.no_grad()
+    def read_after(self, prefix: Cache, rows: Rows, places: Tensor) -> LogitsAt:
+        """As `read`, with rows whose positions, masks and places count from the end of the prefix."""
+        first, width = int(prefix.lengths[0]), rows.tokens.shape[1]
+        positions = (
+            torch.arange(width, device=self.device)[None] if rows.positions is None else rows.positions
+        )
+        mask = rows.mask
+        if mask is None:
+            mask = torch.ones(width, width, dtype=torch.bool, device=self.device).tril()[None, None]
+        # Everything that comes after a prefix sees all of it.
+        mask = torch.cat([mask.new_ones(*mask.shape[:3], first), mask], dim=3)
+        with autocast(self.device):
+            hidden = self.decoder.hidden(rows.tokens, memory=After(prefix, first + positions, Scope(mask)))
+        return lambda row, place: self.logits(hidden[row, place])
+
+    def new_cache(self, rows: int, capacity: int) -> Cache:
+        """For `rows` texts of at most `capacity` tokens, in the precision of keys and values here."""
+        dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
+        return Cache(self.decoder.config, rows, capacity, dtype=dtype, device=self.device)
 
     @torch.no_grad()
     def logits(self, hidden: Tensor) -> Tensor:

@@ -1,12 +1,14 @@
 """Log-probabilities of answers to contexts: what every score here is made of.
 
-All answers to one context stand in one row behind it, so that the context is computed once; the
-softmax is taken where an answer's tokens are predicted and nowhere else. Rows of like length go
-through the model together. A text longer than the model can see is cut into windows.
+All answers to one context stand in one row behind it, so that the context is computed once; what
+many contexts begin with, such as the same examples, is computed once for all of them; and the softmax
+is taken where an answer's tokens are predicted and nowhere else. Rows of like length go through the
+model together. A text longer than the model can see is cut into windows.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,11 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from tsumugu.evaluation.language_model import LanguageModel, LogitsAt, Rows
+from tsumugu.evaluation.language_model import LanguageModel, LogitsAt, NativeModel, Rows
 
 Ids = NDArray[np.int64]
 _LOGITS_BYTES = 64 * 2**20
 """Of the logits that exist at a time."""
+_SHORTEST_PREFIX, _LEAST_SHARE, _FEWEST_ROWS = 32, 0.3, 3
+"""Tokens that rows must begin with together, and their part of a row, for these to be read once; and the rows
+that this is done for."""
 
 
 @dataclass(frozen=True)
@@ -129,15 +134,12 @@ def score_items(
         done: told of each item as soon as all its answers are scored.
     """
     rows = _rows(model, items)
-    # Long ones first: what does not fit into memory fails at once, and the bar's guess is no promise.
-    order = sorted(range(len(rows)), key=lambda index: -rows[index].width)
     found: list[list[Scored | None]] = [[None] * len(item.answers) for item in items]
     missing = [len(item.answers) for item in items]
     bar = tqdm(total=sum(missing), desc=description or None, unit="answer", disable=not description)
     with bar:
-        for begin in range(0, len(order), batch_size):
-            group = [rows[index] for index in order[begin : begin + batch_size]]
-            for row, scored in zip(group, _score_rows(model, group), strict=True):
+        for group, reader in _batches(model, rows, batch_size):
+            for row, scored in zip(group, _score_rows(model, group, reader), strict=True):
                 for answer, one in zip(row.answers, scored, strict=True):
                     found[row.item][answer] = one
                 missing[row.item] -= len(scored)
@@ -182,19 +184,78 @@ def _rows(model: LanguageModel, items: Sequence[Item]) -> list[_Row]:
     return rows
 
 
-def _score_rows(model: LanguageModel, group: Sequence[_Row]) -> list[list[Scored]]:
-    width = max(row.width for row in group)
+@dataclass(frozen=True)
+class _Reader:
+    """How a model reads rows."""
+
+    known: int
+    """Tokens at the beginning of each row that it has read already."""
+    read: Callable[[Rows, Tensor], LogitsAt]
+    """Rows without these, and the places whose logits are wanted."""
+
+
+def _batches(
+    model: LanguageModel, rows: Sequence[_Row], batch_size: int
+) -> Iterator[tuple[list[_Row], _Reader]]:
+    """Rows that go through the model together, and how it reads them."""
+    together, alone = _shared(rows) if isinstance(model, NativeModel) else ([], list(rows))
+    for part in _parts(alone, batch_size):
+        yield part, _Reader(0, model.read)
+    for length, run in together:
+        assert isinstance(model, NativeModel)
+        prefix = model.read_prefix(torch.from_numpy(run[0].context[:length]).to(model.device))
+        reader = _Reader(length, partial(model.read_after, prefix))
+        for part in _parts(run, batch_size):
+            yield part, reader
+
+
+def _parts(rows: list[_Row], size: int) -> Iterator[list[_Row]]:
+    # Long ones first: what does not fit into memory fails at once, and the bar's guess is no promise.
+    rows = sorted(rows, key=lambda row: -row.width)
+    for begin in range(0, len(rows), size):
+        yield rows[begin : begin + size]
+
+
+def _shared(rows: Sequence[_Row]) -> tuple[list[tuple[int, list[_Row]]], list[_Row]]:
+    """Rows that begin with the same tokens for a good part of their length, with the number of these; and
+    the others."""
+    runs: list[tuple[int, list[_Row]]] = []
+    for row in sorted(rows, key=lambda row: row.context.tolist()):
+        # At least one token of the context stays, for what it predicts.
+        most = len(row.context) - 1
+        if runs:
+            length, run = runs[-1]
+            common = min(length, most, _common(run[0].context, row.context))
+            if common >= max(_SHORTEST_PREFIX, _LEAST_SHARE * row.width):
+                run.append(row)
+                runs[-1] = (common, run)
+                continue
+        runs.append((most, [row]))
+    together = [(length, run) for length, run in runs if len(run) >= _FEWEST_ROWS]
+    return together, [row for _, run in runs if len(run) < _FEWEST_ROWS for row in run]
+
+
+def _common(one: Ids, other: Ids) -> int:
+    """How many tokens both begin with."""
+    size = min(len(one), len(other))
+    different = np.flatnonzero(one[:size] != other[:size])
+    return int(different[0]) if len(different) else size
+
+
+def _score_rows(model: LanguageModel, group: Sequence[_Row], reader: _Reader) -> list[list[Scored]]:
+    known = reader.known
+    width = max(row.width for row in group) - known
     tokens = np.zeros((len(group), width), dtype=np.int64)
     branches = any(sum(len(text) > 1 for text in row.texts) > 1 for row in group)
     # A row may be wider than the model can see; none of its texts is.
-    places = np.minimum(np.arange(width), model.max_length - 1)
+    places = np.minimum(np.arange(width), model.max_length - 1 - known)
     positions = np.tile(places, (len(group), 1)) if branches else None
     mask = np.tile(np.tri(width, dtype=bool), (len(group), 1, 1)) if branches else None
     # Of every token that is scored: where it is predicted, and which it is.
     at_row, at_place, targets = [], [], []
     for number, row in enumerate(group):
-        context = len(row.context)
-        tokens[number, :context] = row.context
+        context = len(row.context) - known
+        tokens[number, :context] = row.context[known:]
         begin = context
         for text in row.texts:
             end = begin + len(text) - 1
@@ -210,7 +271,7 @@ def _score_rows(model: LanguageModel, group: Sequence[_Row]) -> list[list[Scored
     def to(array: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(array).to(model.device)
 
-    logits_at = model.read(
+    logits_at = reader.read(
         Rows(
             to(tokens),
             None if positions is None else to(positions),

@@ -52,6 +52,8 @@ class Subject:
     eos_id: int
     facts: dict[str, Any]
     """What results say of it: kind, path, parameters, precision, fingerprint."""
+    unk_id: int | None = None
+    """The token for what the vocabulary lacks."""
 
 
 def native_subject(
@@ -72,6 +74,7 @@ def native_subject(
         text_start=encoder.prompt_start,
         eos_id=encoder.eos_id,
         facts={"kind": CHECKPOINT, **(facts or {})},
+        unk_id=encoder.unk_id,
     )
 
 
@@ -166,7 +169,9 @@ def _open_hugging_face(
     if native:
         model = _as_native(place, folder, config, max_length, facts)
     if model is None:
-        model = _as_transformers(place, folder, config, max_length, trust_remote_code, facts)
+        model = _as_transformers(
+            place, folder, max_length, tokenizer.model_max_length, trust_remote_code, facts
+        )
     if tokenizer.largest_id >= model.vocab_size:
         raise TsumuguError(
             f"{place}: the tokenizer has ids up to {tokenizer.largest_id}, and the model {model.vocab_size} "
@@ -181,6 +186,7 @@ def _open_hugging_face(
         text_start=tokenizer.text_start,
         eos_id=tokenizer.eos_id,
         facts=facts,
+        unk_id=tokenizer.unk_id,
     )
 
 
@@ -192,6 +198,9 @@ class _Tokenizer:
     text_start: int
     eos_id: int
     largest_id: int
+    unk_id: int | None
+    model_max_length: int | None = None
+    """What the tokenizer says of the model; None if nothing."""
 
 
 def _open_tokenizer(place: str, folder: Path, trust_remote_code: bool) -> _Tokenizer:
@@ -199,7 +208,13 @@ def _open_tokenizer(place: str, folder: Path, trust_remote_code: bool) -> _Token
         # LINE's form. Its ids are SentencePiece's own, which what transformers makes of it may miss.
         encoder = open_existing(folder)
         return _Tokenizer(
-            encoder.encode, encoder.decode, (), encoder.prompt_start, encoder.eos_id, encoder.vocab_size - 1
+            encode=encoder.encode,
+            decode=encoder.decode,
+            prompt_start=(),
+            text_start=encoder.prompt_start,
+            eos_id=encoder.eos_id,
+            largest_id=encoder.vocab_size - 1,
+            unk_id=encoder.unk_id,
         )
     from transformers import AutoTokenizer
 
@@ -230,6 +245,9 @@ def _open_tokenizer(place: str, folder: Path, trust_remote_code: bool) -> _Token
         text_start=eos if bos is None else bos,
         eos_id=eos,
         largest_id=max(found.get_vocab().values()),
+        unk_id=found.unk_token_id,
+        # Where it says nothing, transformers has 10 ** 30 there.
+        model_max_length=found.model_max_length if found.model_max_length < 10**9 else None,
     )
 
 
@@ -266,8 +284,8 @@ def _as_native(
 def _as_transformers(
     place: str,
     folder: Path,
-    config: dict[str, Any],
     max_length: int | None,
+    tokenizer_length: int | None,
     trust_remote_code: bool,
     facts: dict[str, Any],
 ) -> HuggingFaceModel:
@@ -285,8 +303,9 @@ def _as_transformers(
         )
     except Exception as error:
         raise TsumuguError(f"{place}: the model cannot be loaded: {_one_line(error)}") from error
-    limits = [config.get(key) for key in ("max_position_embeddings", "n_positions", "n_ctx", "seq_length")]
-    limit = next((value for value in limits if isinstance(value, int)), _UNKNOWN_LENGTH)
+    text = getattr(model.config, "text_config", None) or model.config
+    limits = [getattr(text, key, None) for key in ("n_positions", "max_position_embeddings", "n_ctx")]
+    limit = next((value for value in [*limits, tokenizer_length] if value is not None), _UNKNOWN_LENGTH)
     facts.setdefault("computed_by", "transformers")
     facts.update(parameters=int(model.num_parameters()), dtype=str(model.dtype).removeprefix("torch."))
     return HuggingFaceModel(model.to(device), max_length=min(limit, max_length or limit))

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tsumugu.model.attention import Documents, Scope, attend, causal_scope, takes_boundaries
-from tsumugu.model.cache import LayerCache, Reading
+from tsumugu.model.cache import LayerMemory, Memory
 from tsumugu.model.config import ModelConfig
 from tsumugu.model.loss import linear_cross_entropy
 from tsumugu.model.products import Linear
@@ -37,8 +37,8 @@ class Positions(NamedTuple):
     rotary: tuple[Tensor, Tensor] | None
     scopes: tuple[Scope, ...] = (Scope(),)
     """Of attention; one for every piece of `Decoder.pieces`."""
-    cache: LayerCache | None = None
-    """What the layer keeps of earlier tokens."""
+    memory: LayerMemory | None = None
+    """What the layer knows of earlier tokens."""
 
 
 class Decoder(nn.Module):
@@ -105,7 +105,7 @@ class Decoder(nn.Module):
         positions: Tensor | None = None,
         documents: Documents | None = None,
         scope: Scope | None = None,
-        reading: Reading | None = None,
+        memory: Memory | None = None,
     ) -> Tensor:
         """The last hidden states `[B, T, D]`, for those who need few of the logits.
 
@@ -114,10 +114,10 @@ class Decoder(nn.Module):
             positions: as in `forward`.
             documents: as in `forward`.
             scope: which keys the queries see, for those who know better than `documents` can say.
-            reading: tokens that go on from a cache, or begin one; it knows positions and scope.
+            memory: of tokens that were read before, or where to keep these; it knows positions and scope.
         """
-        if reading is not None:
-            positions, scope = reading.positions, reading.scope
+        if memory is not None:
+            positions, scope = memory.positions, memory.scope
         if positions is None:
             positions = torch.arange(x.shape[1], device=x.device)[None]
         if self.embedding is not None:
@@ -127,8 +127,8 @@ class Decoder(nn.Module):
             x = self.dropout(x)
         where = self._positions(positions, documents, x, scope)
         for name, layer in self.layers.items():
-            if reading is not None:
-                where = where._replace(cache=reading.cache.layer(name, reading))
+            if memory is not None:
+                where = where._replace(memory=memory.layer(name))
             x = layer(x, where)
         if self.norm is not None:
             x = self.norm(x)
@@ -209,8 +209,8 @@ class Attention(nn.Module):
         if where.rotary is not None:
             q, k = rotate(q, where.rotary), rotate(k, where.rotary)
         q, k = q.to(v.dtype), k.to(v.dtype)
-        if where.cache is not None:
-            k, v = where.cache.extend(k, v)
+        if where.memory is not None:
+            k, v = where.memory.extend(k, v)
         out = self.attend(q, k, v, where)  # [B, H, T, K]
         projected: Tensor = self.output(out.transpose(1, 2).flatten(2))
         return projected
