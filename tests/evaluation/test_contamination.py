@@ -15,6 +15,7 @@ from tsumugu.evaluation.contamination import (
     ContaminationResult,
     clean_scores,
     contamination,
+    read_contamination,
     write_contamination,
 )
 from tsumugu.evaluation.contamination_index import letters
@@ -116,8 +117,16 @@ def test_how_documents_are_divided_changes_nothing(tmp_path: Path) -> None:
 def test_a_task_without_items_and_a_corpus_without_hits(tmp_path: Path) -> None:
     found = search(tmp_path, {"none": [], "quiz": [QUESTION], "short": ["富士山"]}, [japanese_text(0)])
     assert [found[name].share for name in ("none", "quiz", "short")] == [None, 0.0, None]
+
+
+def test_results_are_written_and_read(tmp_path: Path) -> None:
+    found = search(tmp_path, {"quiz": [QUESTION, OTHER]}, [japanese_text(0) + QUESTION])
     write_contamination(tmp_path / "contamination.json", found)
-    assert read_json(tmp_path / "contamination.json")["quiz"]["contaminated_items"] == []
+    written = read_json(tmp_path / "contamination.json")["quiz"]
+    assert written["share"] == 0.5
+    assert read_contamination(written) == found["quiz"]
+    with pytest.raises(TsumuguError, match="damaged"):
+        read_contamination({**written, "contaminated_items": ["<script>"]})
 
 
 def test_a_run_without_documents_says_what_to_do(tmp_path: Path) -> None:

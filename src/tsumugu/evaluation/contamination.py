@@ -29,6 +29,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from tsumugu.corpus.dedup.shards import map_tasks
 from tsumugu.engine import Resources
@@ -96,6 +97,9 @@ class ContaminationResult:
             "contaminated_items": list(self.contaminated),
             "examples": [asdict(one) for one in self.examples],
         }
+
+
+_RESULT = TypeAdapter(ContaminationResult)
 
 
 @dataclass(frozen=True)
@@ -237,6 +241,21 @@ def clean_scores(
 def is_metric(name: str, value: object) -> bool:
     """Whether a field of an item's line is a score, not its name or hash."""
     return name not in ("id", "hash") and isinstance(value, int | float)
+
+
+def read_contamination(value: Any) -> ContaminationResult:
+    """What `ContaminationResult.to_json` gave.
+
+    Raises:
+        TsumuguError: it is damaged.
+    """
+    try:
+        known = {name: value[name] for name in ("items", "judged", "examples")}
+        return _RESULT.validate_python({**known, "contaminated": value["contaminated_items"]})
+    except (ValidationError, KeyError, TypeError) as error:
+        raise TsumuguError(
+            f"what is kept of a search for test items is damaged: {error}. Evaluate the model again"
+        ) from error
 
 
 def write_contamination(path: Path, results: Mapping[str, ContaminationResult]) -> None:

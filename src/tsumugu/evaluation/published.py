@@ -14,6 +14,10 @@ from typing import Any
 
 BLOG, JP_STABLE = "blog", "jp-stable"
 DEFAULT = "default"
+_UNNAMED = ("", "0.0")
+"""Versions of a prompt that jp-stable's result files do not name."""
+_PUBLISHED_FROM = "train"
+"""Where jp-stable draws its examples from."""
 
 SOURCES = {
     BLOG: "LINE Engineering, 36億パラメータの日本語言語モデルを公開しました (2023-08-14), "
@@ -52,28 +56,31 @@ class Column:
 
     title: str
     metric: str
-    ours: str | None
-    """Our task's name without the version of its prompt; None if none of ours asks that."""
+    ours: tuple[str, ...]
+    """Our tasks' names without the version of the prompt; none if none of ours asks that."""
     questions: int | None = None
     """Of accuracy and exact match: how many were asked, for the standard error."""
 
 
+_JSQUAD = ("jp_stable_jsquad", "jp_stable_jsquad_title")
+"""Task versions 1.1 and 1.2."""
+
 COLUMNS: Mapping[str, Column] = {
-    "jcommonsenseqa": Column("JCommonsenseQA", "acc", "jp_stable_jcommonsenseqa", 1119),
-    "jnli": Column("JNLI", "acc", "jp_stable_jnli", 2434),
-    "marc_ja": Column("MARC-ja", "acc", "jp_stable_marc_ja", 5654),
-    "jsquad_em": Column("JSQuAD EM", "exact_match", "jp_stable_jsquad", 4442),
-    "jsquad_f1": Column("JSQuAD F1", "f1", "jp_stable_jsquad"),
-    "jaqket_em": Column("JAQKET v2 EM", "exact_match", "jp_stable_jaqket_v2", 582),
-    "jaqket_f1": Column("JAQKET v2 F1", "f1", "jp_stable_jaqket_v2"),
-    "xlsum": Column("XLSum ROUGE-2", "rouge2", "jp_stable_xlsum_ja"),
-    "xwinograd": Column("XWinograd", "acc", "jp_stable_xwinograd_ja", 959),
-    "mgsm": Column("MGSM", "acc", "jp_stable_mgsm", 250),
-    "blog_c4": Column("C4 perplexity per token", "perplexity", None),
-    "blog_aio": Column("AI王 accuracy", "exact_match", None),
-    "blog_jsquad": Column("JSQuAD accuracy", "exact_match", "jp_stable_jsquad"),
+    "jcommonsenseqa": Column("JCommonsenseQA", "acc", ("jp_stable_jcommonsenseqa",), 1119),
+    "jnli": Column("JNLI", "acc", ("jp_stable_jnli",), 2434),
+    "marc_ja": Column("MARC-ja", "acc", ("jp_stable_marc_ja",), 5654),
+    "jsquad_em": Column("JSQuAD EM", "exact_match", _JSQUAD, 4442),
+    "jsquad_f1": Column("JSQuAD F1", "f1", _JSQUAD),
+    "jaqket_em": Column("JAQKET v2 EM", "exact_match", ("jp_stable_jaqket",), 582),
+    "jaqket_f1": Column("JAQKET v2 F1", "f1", ("jp_stable_jaqket",)),
+    "xlsum": Column("XLSum ROUGE-2", "rouge2", ("jp_stable_xlsum",)),
+    "xwinograd": Column("XWinograd", "acc", ("jp_stable_xwinograd",), 959),
+    "mgsm": Column("MGSM", "acc", ("jp_stable_mgsm",), 250),
+    "blog_c4": Column("C4 perplexity per token", "perplexity", ()),
+    "blog_aio": Column("AI王 accuracy", "exact_match", ()),
+    "blog_jsquad": Column("JSQuAD accuracy", "exact_match", _JSQUAD),
 }
-"""The one place to change when our tasks get other names."""
+"""The one place to change when our tasks get other names: which of them a published column stands beside."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,7 @@ class Fit:
 
 
 def fit(
-    *, task: str, metric: str, version: str | None, num_fewshot: int | None
+    *, task: str, metric: str, version: str | None, num_fewshot: int | None, few_shot_from: str | None = None
 ) -> dict[tuple[str, str], Fit]:
     """What may stand in the column of a task of ours, by source and model.
 
@@ -126,14 +133,18 @@ def fit(
         metric: the one that the column shows.
         version: of our task.
         num_fewshot: examples in our prompt.
+        few_shot_from: the part of the data that they are from, if there are some.
     """
     name, prompt = _split(task)
     found: dict[tuple[str, str], Fit] = {}
     for one in published():
         column = COLUMNS[one.column]
-        if column.ours is None or column.ours != name or column.metric != metric:
+        if name not in column.ours or column.metric != metric:
             continue
-        fitting = Fit(one, _differences(one, version, prompt, num_fewshot))
+        differs = _differences(one, version, prompt, num_fewshot)
+        if num_fewshot and few_shot_from not in (None, _PUBLISHED_FROM):
+            differs += (f"our examples from {few_shot_from}",)
+        fitting = Fit(one, differs)
         key = (one.source, one.model)
         if key not in found or len(fitting.differs) < len(found[key].differs):
             found[key] = fitting
@@ -142,10 +153,11 @@ def fit(
 
 def _split(task: str) -> tuple[str, str]:
     """A task's name and the version of its prompt."""
-    for name in sorted({column.ours for column in COLUMNS.values() if column.ours}, key=len, reverse=True):
+    names = {name for column in COLUMNS.values() for name in column.ours}
+    for name in sorted(names, key=len, reverse=True):
         rest = task.removeprefix(name)
         if not rest or (rest != task and rest.startswith("_")):
-            return name, rest[1:] or DEFAULT
+            return name, DEFAULT if rest[1:] in _UNNAMED else rest[1:]
     return task, DEFAULT
 
 
