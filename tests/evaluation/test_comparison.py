@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +67,12 @@ def evaluated(
         ]
         write_lines(folder / "items" / f"{safe_name(task_name)}.jsonl", rows)
     if nats:
-        rows = [
-            {"id": key, "source": "a", "nats": value, "tokens": 10, "characters": 30, "bytes": 100}
+        documents = [
+            Predicted(id=key, source="a", nats=value, tokens=10, characters=30, bytes=100)
             for key, value in nats.items()
         ]
+        rows = list(map(asdict, documents))
         write_lines(folder / "documents" / "held_out.jsonl", rows)
-        documents = [Predicted(**row) for row in rows]
         text = TextFigures(
             documents=len(rows),
             tokens=10 * len(rows),
@@ -153,7 +154,7 @@ def test_models_without_a_shared_item_are_not_paired(tmp_path: Path) -> None:
 
 
 def test_a_score_that_is_no_mean_of_its_items_is_not_paired(tmp_path: Path) -> None:
-    balanced = {"metrics": {"acc": {"value": 0.4, "stderr": 0.1}}}
+    balanced: dict[str, Any] = {"metrics": {"acc": {"value": 0.4, "stderr": 0.1}}}
     (test,) = compared(jnli(tmp_path / "a", "a", 4), jnli(tmp_path / "b", "b", 14, **balanced)).tests
     assert (test.found, test.note) == (None, "not paired: acc is not the mean of its items")
 
