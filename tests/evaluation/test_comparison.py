@@ -147,7 +147,7 @@ def test_models_that_were_asked_differently_are_not_paired(
 
 def test_models_without_a_shared_item_are_not_paired(tmp_path: Path) -> None:
     (test,) = compared(jnli(tmp_path / "a", "a", 4), jnli(tmp_path / "b", "b", 14, first=100)).tests
-    assert (test.found, test.note) == (None, "not paired: no item in common")
+    assert (test.found, test.note) == (None, "not paired: fewer than two items in common")
     (tmp_path / "b" / "items" / f"{JNLI}.jsonl").unlink()
     (test,) = compared(tmp_path / "a", tmp_path / "b").tests
     assert test.note == "not paired: no single items were kept of b"
@@ -203,9 +203,9 @@ def test_published_rows_stand_below_with_their_sources(tmp_path: Path) -> None:
     assert kinds == [MODEL] + [PUBLISHED] * 18 + [BASELINE] * 2
     (line,) = (row for row in found.rows if row.name == "line-corporation/japanese-large-lm-3.6b")
     assert line.cells[0] is not None
-    # Below the majority class, and asked as we asked.
+    # Below the majority class, and 2,434 questions where ours are 20; version 1.1 is the same.
     assert line.cells[0].value == pytest.approx(0.2995)
-    assert line.cells[0].marks == "↓"
+    assert (line.cells[0].marks, line.cells[0].note) == ("↓†", "ours are 20 questions of 2,434")
     text = render(found)
     for expected in (
         "github.com/Stability-AI",
@@ -218,13 +218,20 @@ def test_published_rows_stand_below_with_their_sources(tmp_path: Path) -> None:
 
 
 def test_published_numbers_of_another_question_are_marked(tmp_path: Path) -> None:
-    result = task([1.0, 0.0, 1.0, 1.0], metric="exact_match", shots=2)
+    result = task([1.0, 0.0, 1.0, 1.0], metric="exact_match", shots=2, questions=4442)
     folder = evaluated(tmp_path, tasks={JSQUAD: (result, {"a": 1.0, "b": 0.0, "c": 1.0, "d": 1.0})})
     found = compared(folder, with_published=True)
     marks = {(row.name, row.source): row.cells[0].marks for row in found.rows if row.cells[0]}
     assert marks["line-corporation/japanese-large-lm-3.6b", "jp-stable"] == ""
     assert marks["line-corporation/japanese-large-lm-3.6b", "blog"] == "†"
     assert "version not stated, prompt not stated, 3-shot" in render(found)
+
+
+def test_one_document_alone_is_not_tested(tmp_path: Path) -> None:
+    found = compared(
+        evaluated(tmp_path / "a", "a", nats={"d": 9.0}), evaluated(tmp_path / "b", "b", nats={"d": 8.0})
+    )
+    assert [test.note for test in found.tests] == ["not paired: fewer than two items in common"]
 
 
 def test_one_model_alone_is_a_table_without_tests(tmp_path: Path) -> None:

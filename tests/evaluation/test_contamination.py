@@ -84,6 +84,16 @@ def test_short_items_count_whole_and_very_short_ones_are_not_judged(tmp_path: Pa
     assert (found["quiz"].items, found["quiz"].judged, found["quiz"].share) == (3, 2, 0.5)
 
 
+def test_no_window_reaches_from_one_part_into_the_next(tmp_path: Path) -> None:
+    choices = "ニューヨークフィルハーモニー\n掲示板\nマザーボード"
+    item = f"電子機器で使用される主要な基板の名は何か\n{choices}"
+    documents = [japanese_text(0) + "電子機器で使用される主要な基板の名は何か、と聞かれた。"]
+    assert search(tmp_path / "a", {"quiz": [item]}, documents)["quiz"].contaminated == (0,)
+    # A name that is a choice gives nothing away.
+    named = [japanese_text(0) + "ニューヨークフィルハーモニーを聞いた。"]
+    assert search(tmp_path / "b", {"quiz": [item]}, named)["quiz"].contaminated == ()
+
+
 def test_held_out_documents_do_not_count(tmp_path: Path) -> None:
     documents = [f"{number}番。{QUESTION}" if number == 7 else japanese_text(number) for number in range(12)]
     fraction = next(

@@ -21,7 +21,7 @@ LIKE_GUESSING, BELOW_GUESSING, ASKED_DIFFERENTLY = "≈", "↓", "†"
 MARKS: Mapping[str, str] = {
     LIKE_GUESSING: "the 95 % interval holds chance or the majority class: not told from guessing",
     BELOW_GUESSING: "below chance or the majority class",
-    ASKED_DIFFERENTLY: "asked differently (examples, version or prompt), so not comparable; see below",
+    ASKED_DIFFERENTLY: "asked differently, so not comparable: see the next lines",
 }
 _NORMAL = 1.959964
 """Standard errors on each side of a value that make a 95 % interval."""
@@ -206,6 +206,7 @@ def _published_rows(columns: Sequence[Column]) -> list[Row]:
             version=None if column.task.version is None else str(column.task.version),
             num_fewshot=column.task.num_fewshot,
             few_shot_from=column.task.few_shot_from,
+            questions=column.task.questions,
         )
         for column in columns
     ]

@@ -6,13 +6,14 @@ no spaces and any division into words would be that of a dictionary. Compared ar
 digits after NFKC and case folding, so that neither white space nor punctuation hides a copy. 13
 characters, though, are six or seven words, and set phrases are longer (ることができるようになって), so 13
 characters are only where the search begins: a window is 26 characters, 13 Japanese words of two
-characters, and all of it must stand in the document. An item of 13 to 25 characters is one window; a
-shorter one is not judged.
+characters, and all of it must stand in the document. An item's lines are its parts (passage, question,
+choices), and no window reaches from one into the next. Where none of them has 26 characters, the
+longest is one window if it has 13; otherwise the item is too short to be judged.
 
 The 4,442 items of JSQuAD's validation set (passage, question, answer), looked for with windows of 13,
 20, 26 and 32 characters: in 2,259 works of Aozora Bunko, which hold none of them, 81, 4, 0 and 0 are
 found; in 7,053 Wikipedia articles on Kyoto, which hold some of their passages, 292, 64, 59 and 54.
-What is left by chance at 26 are names of statutes. About 60 MB of text a second and core.
+What is left by chance at 26 are names of statutes. 45 to 60 MB of text a second and core.
 
 What stands in many items of a task is its template and not looked for. A passage counts as the
 question does: that the model has read the article is worth knowing, but is less than having read the
@@ -45,13 +46,14 @@ from tsumugu.evaluation.contamination_index import (
 )
 from tsumugu.evaluation.statistics import mean_and_stderr
 from tsumugu.files import read_json, write_json
+from tsumugu.recipe import load_recipe
 from tsumugu.tokens.split import is_validation
 
 WINDOW = 26
 """Characters that must stand in a document as they stand in the item."""
 SEED = 13
 """Characters by which a window is found; the shortest item that is judged."""
-UNIT = f"{WINDOW} letters (whole items of {SEED} to {WINDOW - 1}), NFKC, case-folded, without punctuation"
+UNIT = f"{WINDOW} letters (of shorter items the longest line, from {SEED} on), NFKC, case-folded"
 MOST_EXAMPLES = 5
 _TEMPLATE_SHARE, _TEMPLATE_ITEMS = 0.1, 10
 """A seed in more items of a task than both is of its template."""
@@ -128,7 +130,7 @@ def contamination(
 
     Args:
         items_by_task: for each task its items: everything that the model is shown of one, without
-            few-shot examples, and the right answer.
+            instructions and few-shot examples, and the right answer; a line for each part.
         documents_folder: `corpus/documents` of the run.
         work: for intermediate files; what an interrupted search of the same items left there is used.
         resources: where shards are looked through.
@@ -183,6 +185,25 @@ def contamination(
         )
         first += len(items)
     return results
+
+
+def contamination_of_run(
+    run: Path, items_by_task: Mapping[str, Sequence[str]], *, work: Path, resources: Resources
+) -> dict[str, ContaminationResult]:
+    """`contamination` in the training documents of a run folder.
+
+    Raises:
+        TsumuguError: there is no run, or it has no documents.
+    """
+    recipe = load_recipe(run / "recipe.yaml")
+    return contamination(
+        items_by_task,
+        run / "corpus" / "documents",
+        work=work,
+        resources=resources,
+        seed=recipe.seed,
+        validation_fraction=recipe.tokens.validation_fraction,
+    )
 
 
 def scan(task: ScanTask) -> None:
@@ -264,18 +285,28 @@ def write_contamination(path: Path, results: Mapping[str, ContaminationResult]) 
 
 
 def _index(texts: Sequence[str], owners: NDArray[np.int64]) -> tuple[Index, NDArray[np.bool_]]:
-    """The windows of all items, and which items have any."""
-    codes, offsets = letters(texts)
+    """The windows of all items, and which items have any.
+
+    Args:
+        texts: of the items.
+        owners: the task of each, ascending.
+    """
+    lines = [text.split("\n") for text in texts]
+    codes, offsets = letters([line for each in lines for line in each])
+    item_of = np.repeat(np.arange(len(texts)), [len(each) for each in lines])
     sizes = np.diff(offsets)
-    judged = sizes >= SEED
-    # Windows of an item: as many as begin in it, one if it is shorter than a window.
-    numbers = np.where(judged, np.maximum(sizes - WINDOW, 0) + 1, 0)
-    items = np.repeat(np.arange(len(texts)), numbers)
-    places = np.arange(numbers.sum()) - np.repeat(np.cumsum(numbers) - numbers, numbers) + offsets[items]
-    lengths = np.minimum(sizes[items], WINDOW)
+    longest = np.zeros(len(texts), dtype=np.int64)
+    np.maximum.at(longest, item_of, sizes)
+    # Where no line holds a window, the longest is one; names and choices, which are shorter, are none.
+    whole = (sizes >= SEED) & (sizes == longest[item_of])
+    numbers = np.where(sizes >= WINDOW, sizes - WINDOW + 1, whole)
+    of_line = np.repeat(np.arange(len(sizes)), numbers)
+    items = item_of[of_line]
+    places = np.arange(numbers.sum()) - np.repeat(np.cumsum(numbers) - numbers, numbers) + offsets[of_line]
+    lengths = np.minimum(sizes[of_line], WINDOW)
     asked = ~_of_templates(hashes_at(codes, places, SEED), items, owners)
     windows = np.stack([items[asked], places[asked]])
-    return build_index(codes, windows, lengths[asked], seed=SEED), judged
+    return build_index(codes, windows, lengths[asked], seed=SEED), longest >= SEED
 
 
 def _of_templates(

@@ -92,7 +92,7 @@ def _task(first: ModelResults, second: ModelResults, task: str, names: tuple[str
             return _refused(names, task, metric, f"not paired: {metric} is not the mean of its items")
     shared = [key for key in sides[0] if key in sides[1]]
     values = [[float(side[key][metric]) for key in shared] for side in sides]
-    found = compare_values(*values) if shared else None
+    found = compare_values(*values) if len(shared) > 1 else None
     return _test(names, task, metric, sides, found)
 
 
@@ -101,11 +101,15 @@ def _text(first: ModelResults, second: ModelResults, text: str, names: tuple[str
     missing = _missing(names, sides)
     if missing:
         return _refused(names, text, BITS_PER_BYTE, missing)
-    # The same id and another size is another text.
-    shared = [key for key, row in sides[0].items() if sides[1].get(key, {}).get("bytes") == row["bytes"]]
+    # The same id and another size is another text; an empty one says nothing.
+    shared = [
+        key
+        for key, row in sides[0].items()
+        if row["bytes"] and sides[1].get(key, {}).get("bytes") == row["bytes"]
+    ]
     weights = [float(sides[0][key]["bytes"]) for key in shared]
     bits = [[float(side[key]["nats"]) / math.log(2) for key in shared] for side in sides]
-    found = compare_sums(*bits, weights=weights) if sum(weights) else None
+    found = compare_sums(*bits, weights=weights) if len(shared) > 1 else None
     return _test(names, text, BITS_PER_BYTE, sides, found)
 
 
@@ -122,7 +126,7 @@ def _test(
     names: tuple[str, str], column: str, metric: str, sides: Sequence[Rows], found: Paired | None
 ) -> PairedTest:
     if found is None:
-        return _refused(names, column, metric, "not paired: no item in common")
+        return _refused(names, column, metric, "not paired: fewer than two items in common")
     only = [len(side) - found.items for side in sides]
     note = f"left out: {only[0]:,} items of the first, {only[1]:,} of the second" if any(only) else ""
     return PairedTest(names[1], names[0], column, metric, only[0], only[1], found, None, note)
