@@ -1,14 +1,11 @@
 """Tasks through the harness: on real questions the scores of its own `hf` model, item by item."""
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.append(str(Path(__file__).parent.parent / "training"))
 from workers import Workers
 
 from evaluation.small_models import write_small_model
@@ -121,4 +118,5 @@ def test_processes_that_share_the_questions_get_the_scores_of_one(
     assert first.items == alone.items
     assert first.facts == alone.facts
     lines = [len(path.read_text().splitlines()) for path in (tmp_path / "answers").glob("answers-*")]
-    assert sorted(lines) == [60, 64]
+    # The harness gives both equally many questions, one of them twice.
+    assert lines == [64, 64]

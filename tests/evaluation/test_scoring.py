@@ -1,13 +1,10 @@
 """Scores are sums over every token once, with as much context as the model has."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
 
 from tsumugu.evaluation.language_model import NativeModel
-from tsumugu.evaluation.perplexity import HeldOut, summarize
 from tsumugu.evaluation.scoring import score, windows
 from tsumugu.model.config import ModelConfig
 from tsumugu.model.decoder import Decoder
@@ -73,13 +70,3 @@ def test_greedy_continuations_are_recognised() -> None:
         description="test",
     )
     assert [one.greedy for one in found] == [True, False]
-
-
-def test_a_uniform_model_has_the_perplexities_of_its_definition() -> None:
-    held_out = HeldOut(tokens=(10, 30), characters=(20, 60), bytes=(60, 180))
-    summary = summarize([-10 * math.log(16), -30 * math.log(16)], held_out)
-    assert summary["perplexity_per_token"] == pytest.approx(16)
-    assert summary["perplexity_per_character"] == pytest.approx(4)
-    assert summary["bits_per_byte"] == pytest.approx(40 * 4 / 240)
-    low, high = summary["bits_per_byte_interval"]
-    assert low == pytest.approx(high) == pytest.approx(40 * 4 / 240)

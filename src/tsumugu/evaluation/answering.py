@@ -52,7 +52,7 @@ class TsumuguLM(TemplateLM):  # type: ignore[misc]
         self._device = subject.model.device
         if dist.is_initialized():
             self._rank, self._world_size = dist.get_rank(), dist.get_world_size()
-        self._quiet = quiet or self._rank > 0
+        self.quiet = quiet or self._rank > 0
         self.unusual: dict[str, Counter[str]] = {TRUNCATED: Counter(), EMPTY: Counter()}
         """Requests by task whose context lost tokens on the left, and whose answer has no token."""
 
@@ -197,7 +197,7 @@ class TsumuguLM(TemplateLM):  # type: ignore[misc]
         )
 
     def _bar(self, what: str) -> str:
-        return "" if self._quiet else f"evaluate: {what}"
+        return "" if self.quiet else f"evaluate: {what}"
 
     # What the harness asks of processes that share its questions.
 

@@ -1,11 +1,12 @@
 """Tasks of lm-evaluation-harness, answered by our adapter: scores, their errors, and every item."""
 
+import io
 import logging
 import math
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,7 @@ def _evaluate(model: Any, tasks: Mapping[str, Any], limit: int | None) -> dict[s
     for task in tasks.values():
         # Examples are drawn anew each time, from the same numbers.
         task.set_fewshot_seed(seed=_SEED)
-    with _own_random_numbers():
+    with _own_random_numbers(), _without_bars(model.quiet):
         results = evaluate(
             lm=model,
             task_dict={"tasks": dict(tasks), "groups": {}},
@@ -217,6 +218,16 @@ def _question_text(example: Any) -> str:
     if isinstance(example, Sequence):
         return "\n".join(filter(None, (_question_text(value) for value in example)))
     return ""
+
+
+@contextmanager
+def _without_bars(quiet: bool) -> Iterator[None]:
+    """The harness shows a bar of its own while it writes prompts, and has no switch for it."""
+    if not quiet:
+        yield
+        return
+    with redirect_stderr(io.StringIO()):
+        yield
 
 
 @contextmanager
