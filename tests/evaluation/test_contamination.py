@@ -10,15 +10,13 @@ from tsumugu.corpus.tables import DOCUMENTS, shard_name, table_writer
 from tsumugu.engine import Resources
 from tsumugu.errors import TsumuguError
 from tsumugu.evaluation.contamination import (
-    SEED,
-    WINDOW,
     ContaminationResult,
     clean_scores,
     contamination,
     read_contamination,
     write_contamination,
 )
-from tsumugu.evaluation.contamination_index import letters
+from tsumugu.evaluation.contamination_index import SEED, WINDOW, letters
 from tsumugu.files import read_json
 from tsumugu.tokens.split import is_validation
 

@@ -29,18 +29,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from tsumugu.corpus.dedup.shards import map_tasks
 from tsumugu.engine import Resources
 from tsumugu.errors import TsumuguError
 from tsumugu.evaluation.contamination_index import (
+    SEED,
+    WINDOW,
     Index,
-    build_index,
     find_windows,
-    hashes_at,
-    letters,
+    index_items,
     load_index,
     save_index,
 )
@@ -49,14 +48,8 @@ from tsumugu.files import read_json, write_json
 from tsumugu.recipe import load_recipe
 from tsumugu.tokens.split import is_validation
 
-WINDOW = 26
-"""Characters that must stand in a document as they stand in the item."""
-SEED = 13
-"""Characters by which a window is found; the shortest item that is judged."""
 UNIT = f"{WINDOW} letters (of shorter items the longest line, from {SEED} on), NFKC, case-folded"
 MOST_EXAMPLES = 5
-_TEMPLATE_SHARE, _TEMPLATE_ITEMS = 0.1, 10
-"""A seed in more items of a task than both is of its template."""
 _AT_ONCE = 256
 """Documents that are looked through together."""
 
@@ -148,7 +141,7 @@ def contamination(
             f"Make them: tsumugu corpus RECIPE"
         )
     owners = np.repeat(np.arange(len(items_by_task)), [len(items) for items in items_by_task.values()])
-    index, judged = _index([text for items in items_by_task.values() for text in items], owners)
+    index, judged = index_items([text for items in items_by_task.values() for text in items], owners)
     folder = work / _digest(index, shards, (seed, validation_fraction, WINDOW, SEED))
     windows = save_index(folder / "index", index)
     tasks = [
@@ -222,7 +215,7 @@ def scan(task: ScanTask) -> None:
             if not is_validation(name, seed=task.seed, fraction=task.validation_fraction)
         ]
         texts = batch["text"].take(pa.array(trained, pa.int64())).to_pylist()
-        for item, text, window in find_windows(texts, index, known, seed=SEED).T.tolist():
+        for item, text, window in find_windows(texts, index, known).T.tolist():
             begin = int(index.places[window])
             codes = index.codes[begin : begin + int(index.lengths[window])]
             rows.append(
@@ -282,56 +275,6 @@ def read_contamination(value: Any) -> ContaminationResult:
 def write_contamination(path: Path, results: Mapping[str, ContaminationResult]) -> None:
     """Write all results as JSON, by task."""
     write_json(path, {name: result.to_json() for name, result in results.items()})
-
-
-def _index(texts: Sequence[str], owners: NDArray[np.int64]) -> tuple[Index, NDArray[np.bool_]]:
-    """The windows of all items, and which items have any.
-
-    Args:
-        texts: of the items.
-        owners: the task of each, ascending.
-    """
-    lines = [text.split("\n") for text in texts]
-    codes, offsets = letters([line for each in lines for line in each])
-    item_of = np.repeat(np.arange(len(texts)), [len(each) for each in lines])
-    sizes = np.diff(offsets)
-    longest = np.zeros(len(texts), dtype=np.int64)
-    np.maximum.at(longest, item_of, sizes)
-    # Where no line holds a window, the longest is one; names and choices, which are shorter, are none.
-    whole = (sizes >= SEED) & (sizes == longest[item_of])
-    numbers = np.where(sizes >= WINDOW, sizes - WINDOW + 1, whole)
-    of_line = np.repeat(np.arange(len(sizes)), numbers)
-    items = item_of[of_line]
-    places = np.arange(numbers.sum()) - np.repeat(np.cumsum(numbers) - numbers, numbers) + offsets[of_line]
-    lengths = np.minimum(sizes[of_line], WINDOW)
-    asked = ~_of_templates(hashes_at(codes, places, SEED), items, owners)
-    windows = np.stack([items[asked], places[asked]])
-    return build_index(codes, windows, lengths[asked], seed=SEED), longest >= SEED
-
-
-def _of_templates(
-    hashes: NDArray[np.uint64], items: NDArray[np.int64], owners: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Which windows begin with what many items of their task have.
-
-    Args:
-        hashes: of the beginning of each window.
-        items: whose window it is, ascending.
-        owners: the task of each item, ascending.
-    """
-    found = np.zeros(len(items), dtype=np.bool_)
-    tasks = owners[items]
-    for task in np.unique(tasks):
-        begin, end = np.searchsorted(tasks, [task, task + 1])
-        own = hashes[begin:end]
-        # Items ascend, so with a stable sort each item's windows of one kind stand together.
-        order = np.argsort(own, kind="stable")
-        sorted_, whose = own[order], items[begin:end][order]
-        first = np.append(True, (sorted_[1:] != sorted_[:-1]) | (whose[1:] != whose[:-1]))
-        kinds, numbers = np.unique(sorted_[first], return_counts=True)
-        most = max(_TEMPLATE_ITEMS, _TEMPLATE_SHARE * np.sum(owners == task))
-        found[begin:end] = np.isin(own, kinds[numbers > most])
-    return found
 
 
 def _digest(index: Index, shards: Sequence[Path], settings: tuple[float, ...]) -> str:
