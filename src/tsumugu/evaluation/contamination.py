@@ -146,7 +146,7 @@ def contamination(
     windows = save_index(folder / "index", index)
     tasks = [
         ScanTask(path, windows, len(owners), seed, validation_fraction, folder / f"{path.stem}.json")
-        for path in shards
+        for path in (shards if len(index.keys) else ())
     ]
     map_tasks(
         scan,
