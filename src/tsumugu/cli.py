@@ -75,8 +75,9 @@ _STAGES = {
         "Perplexity per token, character and byte on the held-out documents, the same for a unigram,\n"
         "a bigram and a Kneser-Ney model of the training tokens, and multiple-choice tasks through\n"
         "lm-evaluation-harness.\n\n"
-        "Any model on any text, ours or of others (has its own --help):\n"
-        "  tsumugu evaluate model MODEL [MODEL ...] --text FILE",
+        "Any model, ours or of others (each has its own --help):\n"
+        "  tsumugu evaluate model MODEL --text FILE   any model on any text and task\n"
+        "  tsumugu evaluate compare DIR_A DIR_B       what they left, in one table with tests",
     ),
     "release": (
         "a Hugging Face model directory",

@@ -62,6 +62,7 @@ def test_models_with_different_tokenizers_stand_in_one_table(
     assert "student" in told
     assert f"{world}/fallback - {world}/bytes: " in told
     assert "95 % of resampled documents" in told
+    assert "5 documents are few" in told
     assert "letters, novel: 4 of 5 documents do not come back from the tokenizer as they were" in told
     assert "tokens are <unk>" in told
     assert "1 documents could not be read, among them novel.jsonl, at " in told
@@ -83,6 +84,19 @@ def test_the_answer_for_programs_is_that_of_the_files(
     a, b = (model["perplexity"]["novel"]["sources"]["all"]["bits_per_byte"] for model in answer["models"])
     assert difference["bits_per_byte"] == pytest.approx(b - a)
     assert difference["low"] < difference["bits_per_byte"] < difference["high"]
+
+
+def test_what_it_leaves_can_be_compared(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(world, tmp_path, "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    folders = [model["folder"] for model in answer["models"]]
+    assert main(["evaluate", "compare", *folders, "--no-published"]) == 0
+    told = capsys.readouterr().out
+    assert "novel" in told
+    for model in answer["models"]:
+        assert f"{model['perplexity']['novel']['sources']['all']['bits_per_byte']:.4f}" in told
 
 
 def test_results_are_those_of_their_documents(world: Path, tmp_path: Path) -> None:

@@ -28,6 +28,25 @@ def test_the_stage_and_the_question_find_the_same(finished_run: Path, tmp_path: 
     assert difference.bits_per_byte == pytest.approx(0, abs=1e-5)
 
 
+def test_tasks_are_added_to_the_folder_and_asked_once(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(finished_run)
+    words = ["evaluate", "model", run, "--tasks", "kotowari", "--limit", "6", "--output", str(tmp_path)]
+    assert main(words) == 0
+    assert "kotowari  acc" in capsys.readouterr().out
+    folder = tmp_path / safe_name(run)
+    figures = read_results(folder).tasks["kotowari"]
+    items = read_items(folder, "kotowari")
+    assert figures.questions == len(items) == 6
+    assert figures.metrics["acc"].value == pytest.approx(sum(item["acc"] for item in items) / 6)
+    assert main(words) == 0
+    assert "kotowari is done already" in capsys.readouterr().err
+    # Other questions are another matter.
+    assert main([*words[:-4], "--limit", "7", *words[-2:]]) == 0
+    assert read_results(folder).tasks["kotowari"].questions == 7
+
+
 def test_the_tokens_of_the_texts_count_and_nothing_else(finished_run: Path, recipe: Recipe) -> None:
     found = read_results(finished_run / "evaluate").perplexity["validation"]
     shards = [one for one in read_index(finished_run / "tokens").shards if one.split == "validation"]

@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tsumugu.corpus import hub
+from tsumugu.corpus.config import Input
 from tsumugu.errors import TsumuguError
 from tsumugu.evaluation.texts import Place, parse_places, read_texts
 from tsumugu.recipe import load_recipe
@@ -80,6 +82,23 @@ def test_a_run_stands_for_its_held_out_documents(recipe_path: Path, tmp_path: Pa
     found = read_texts(place)
     assert [one.text for one in found.documents] == expected
     assert {one.source for one in found.documents} == {"test-pages"}
+
+
+def test_a_dataset_is_one_source_however_it_is_divided(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [[{"text": "猫"}, {"text": None}], [{"text": "犬", "source": "pets"}]]
+    shards = [hub.DatasetShard(n, f"OWNER/NAME/test/{n:05d}-of-00002", 0, "commit") for n in range(2)]
+    asked = []
+
+    def find_shards(entry: Input) -> list[hub.DatasetShard]:
+        asked.append((entry.subset, entry.split))
+        return shards
+
+    monkeypatch.setattr(hub, "find_shards", find_shards)
+    monkeypatch.setattr(hub, "read_shard", lambda entry, *, index, commit: iter(parts[index]))
+    found = read("hf://datasets/OWNER/NAME", subset="ja", split="test")
+    assert asked == [("ja", "test")]
+    assert [(one.source, one.text) for one in found.documents] == [("OWNER/NAME/test", "猫"), ("pets", "犬")]
+    assert len(found.unreadable) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
-"""The question of `tsumugu evaluate model`."""
+"""The questions of `tsumugu evaluate model | compare`."""
 
 import argparse
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tsumugu.evaluation.comparison_question import COMPARE
 from tsumugu.questions import Options, Parser, Question, add_json
 
 if TYPE_CHECKING:
@@ -168,4 +169,5 @@ QUESTIONS = {
         _model_arguments,
         _model,
     ),
+    "compare": COMPARE,
 }

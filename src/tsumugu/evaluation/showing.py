@@ -11,6 +11,8 @@ from tsumugu.visible import visible
 _SOURCES = 20
 """A table of more is looked for in results.json."""
 _REASONS = 3
+_FEW = 20
+"""Percentiles of resamples of fewer documents cover less than they promise."""
 
 
 def render(assessment: Assessment) -> str:
@@ -64,6 +66,8 @@ def _text_blocks(assessment: Assessment, text: str) -> Iterator[str]:
     if len(assessment.models) > 1:
         first = assessment.models[0].name
         lines = [_in_words(name, first, found) for name, found in assessment.differences(text)]
+        if 1 < figures.documents < _FEW:
+            lines.append(f"{figures.documents} documents are few: intervals from them are too narrow")
         yield "\n".join(visible(line) for line in lines)
 
 

@@ -21,6 +21,7 @@ from tsumugu.corpus.inputs import InputFile, find_files, plan_shards
 from tsumugu.corpus.reading import Failure, Page, read_records
 from tsumugu.corpus.remote import is_url
 from tsumugu.errors import TsumuguError
+from tsumugu.evaluation.results import safe_name
 from tsumugu.recipe import load_recipe
 from tsumugu.tokens.split import is_validation
 
@@ -89,7 +90,9 @@ def parse_places(words: Sequence[str]) -> list[Place]:
         if not word:
             raise TsumuguError("--text: a file, a folder, a dataset or a run is wanted, and this is nothing")
         named = None if Path(word).exists() else _NAMED.fullmatch(word)
-        places.append(Place(named[1], named[2]) if named else Place(_name_of(word), word))
+        name, path = (named[1], named[2]) if named else (_name_of(word), word)
+        # So that its file has this very name.
+        places.append(Place(safe_name(name), path))
     for name, count in Counter(place.name.casefold() for place in places).items():
         if count > 1:
             raise TsumuguError(
@@ -207,6 +210,5 @@ def _name_of(word: str) -> str:
     if not is_url(path) and (Path(path) / "recipe.yaml").is_file():
         return f"{Path(path).resolve().name}-validation"
     if is_dataset(path):
-        return path.removeprefix("hf://datasets/").partition("@")[0].replace("/", "--")
-    name = path.rpartition("/")[2]
-    return re.sub(r"[^\w.-]+", "_", _SUFFIX.sub("", name)).strip("_.") or "text"
+        return path.removeprefix("hf://datasets/").partition("@")[0]
+    return _SUFFIX.sub("", path.rpartition("/")[2]).strip("*?.") or "text"
