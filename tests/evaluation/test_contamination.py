@@ -10,14 +10,13 @@ from tsumugu.corpus.tables import DOCUMENTS, shard_name, table_writer
 from tsumugu.engine import Resources
 from tsumugu.errors import TsumuguError
 from tsumugu.evaluation.contamination import (
-    SEED,
-    WINDOW,
     ContaminationResult,
     clean_scores,
     contamination,
+    read_contamination,
     write_contamination,
 )
-from tsumugu.evaluation.contamination_index import letters
+from tsumugu.evaluation.contamination_index import SEED, WINDOW, letters
 from tsumugu.files import read_json
 from tsumugu.tokens.split import is_validation
 
@@ -83,6 +82,16 @@ def test_short_items_count_whole_and_very_short_ones_are_not_judged(tmp_path: Pa
     assert (found["quiz"].items, found["quiz"].judged, found["quiz"].share) == (3, 2, 0.5)
 
 
+def test_no_window_reaches_from_one_part_into_the_next(tmp_path: Path) -> None:
+    choices = "ニューヨークフィルハーモニー\n掲示板\nマザーボード"
+    item = f"電子機器で使用される主要な基板の名は何か\n{choices}"
+    documents = [japanese_text(0) + "電子機器で使用される主要な基板の名は何か、と聞かれた。"]
+    assert search(tmp_path / "a", {"quiz": [item]}, documents)["quiz"].contaminated == (0,)
+    # A name that is a choice gives nothing away.
+    named = [japanese_text(0) + "ニューヨークフィルハーモニーを聞いた。"]
+    assert search(tmp_path / "b", {"quiz": [item]}, named)["quiz"].contaminated == ()
+
+
 def test_held_out_documents_do_not_count(tmp_path: Path) -> None:
     documents = [f"{number}番。{QUESTION}" if number == 7 else japanese_text(number) for number in range(12)]
     fraction = next(
@@ -116,8 +125,16 @@ def test_how_documents_are_divided_changes_nothing(tmp_path: Path) -> None:
 def test_a_task_without_items_and_a_corpus_without_hits(tmp_path: Path) -> None:
     found = search(tmp_path, {"none": [], "quiz": [QUESTION], "short": ["富士山"]}, [japanese_text(0)])
     assert [found[name].share for name in ("none", "quiz", "short")] == [None, 0.0, None]
+
+
+def test_results_are_written_and_read(tmp_path: Path) -> None:
+    found = search(tmp_path, {"quiz": [QUESTION, OTHER]}, [japanese_text(0) + QUESTION])
     write_contamination(tmp_path / "contamination.json", found)
-    assert read_json(tmp_path / "contamination.json")["quiz"]["contaminated_items"] == []
+    written = read_json(tmp_path / "contamination.json")["quiz"]
+    assert written["share"] == 0.5
+    assert read_contamination(written) == found["quiz"]
+    with pytest.raises(TsumuguError, match="damaged"):
+        read_contamination({**written, "contaminated_items": ["<script>"]})
 
 
 def test_a_run_without_documents_says_what_to_do(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Published numbers are those of their sources, and stand beside ours only where they may."""
 
+from importlib import resources
+from pathlib import Path
+
 import pytest
 
 from tsumugu.evaluation.published import BLOG, CAVEATS, COLUMNS, JP_STABLE, SOURCES, fit, published
@@ -69,22 +72,53 @@ def test_the_same_question_stands_beside_ours() -> None:
 
 
 def test_another_number_of_examples_or_version_is_said() -> None:
-    found = fit(task="jp_stable_jaqket_v2_0.2", metric="exact_match", version="0.2", num_fewshot=0)
+    found = fit(task="jp_stable_jaqket_0.2", metric="exact_match", version="0.2", num_fewshot=0)
     assert found[JP_STABLE, LINE].differs == ("1-shot",)
     assert found[JP_STABLE, RINNA].differs == ("version 0.1", "1-shot")
 
 
 def test_the_number_that_differs_least_is_taken() -> None:
-    found = fit(task="jp_stable_jsquad_0.2", metric="exact_match", version="1.2", num_fewshot=2)
+    found = fit(task="jp_stable_jsquad_title_0.2", metric="exact_match", version="1.2", num_fewshot=2)
     assert found[JP_STABLE, RINNA].differs == ()
     assert found[JP_STABLE, RINNA].published.value == pytest.approx(0.4901)
     assert found[JP_STABLE, LINE].differs == ("version 1.1",)
 
 
 def test_tasks_with_one_prompt_compare_without_naming_it() -> None:
-    found = fit(task="jp_stable_xwinograd_ja", metric="acc", version="1.0", num_fewshot=0)
+    found = fit(task="jp_stable_xwinograd", metric="acc", version="1.0", num_fewshot=0)
     assert found[JP_STABLE, LINE].differs == ()
     assert found[JP_STABLE, f"{LINE}-instruction-sft"].differs == ()
+
+
+def test_prompts_without_a_name_are_those_of_base_models() -> None:
+    found = fit(task="jp_stable_mgsm_0.0", metric="acc", version="1.0", num_fewshot=5)
+    assert found[JP_STABLE, LINE].differs == ()
+    assert found[JP_STABLE, f"{LINE}-instruction-sft"].differs == ("prompt 0.5",)
+
+
+def test_examples_that_are_not_from_the_training_data_do_not_compare() -> None:
+    for split, differs in (("train", ()), ("test", ("our examples from test",))):
+        found = fit(
+            task="jp_stable_xlsum_0.0", metric="rouge2", version="1.0", num_fewshot=1, few_shot_from=split
+        )
+        assert found[JP_STABLE, LINE].differs == differs
+
+
+def test_a_part_of_the_questions_does_not_compare_with_all() -> None:
+    for questions, differs in ((2434, ()), (200, ("ours are 200 questions of 2,434",))):
+        found = fit(
+            task="jp_stable_jnli_0.2", metric="acc", version="1.1", num_fewshot=3, questions=questions
+        )
+        assert found[JP_STABLE, LINE].differs == differs
+
+
+def test_every_column_stands_beside_a_task_that_there_is() -> None:
+    folder = Path(str(resources.files("tsumugu.evaluation"))) / "tasks" / "jp_stable"
+    names = {path.stem for path in folder.glob("*.yaml")}
+    for column in COLUMNS.values():
+        for ours in column.ours:
+            short = ours.removeprefix("jp_stable_")
+            assert ours == "aio" or any(name == short or name.startswith(f"{short}_0") for name in names)
 
 
 @pytest.mark.parametrize("task", ["kotowari", "jp_stable_jsquadx", "llm_jp_jsquad"])

@@ -7,26 +7,21 @@ is a published one that was asked for in another way than ours.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from tsumugu.evaluation.compared_results import ModelResults
-from tsumugu.evaluation.comparison_details import (
-    Contaminated,
-    TextFigures,
-    all_sources,
-    contaminated_tasks,
-    text_figures,
-)
-from tsumugu.evaluation.pairing import PairedTest, asked_differently, is_number, paired_tests
+from tsumugu.evaluation.comparison_details import Contaminated, Spelled, contaminated_tasks, spelled_texts
+from tsumugu.evaluation.pairing import BITS_PER_BYTE, PairedTest, asked_differently, paired_tests
 from tsumugu.evaluation.published import CAVEATS, SOURCES, Published, fit, published
+from tsumugu.evaluation.results import TaskFigures
 
 MODEL, PUBLISHED, BASELINE = "model", "published", "baseline"
 LIKE_GUESSING, BELOW_GUESSING, ASKED_DIFFERENTLY = "≈", "↓", "†"
 MARKS: Mapping[str, str] = {
     LIKE_GUESSING: "the 95 % interval holds chance or the majority class: not told from guessing",
     BELOW_GUESSING: "below chance or the majority class",
-    ASKED_DIFFERENTLY: "asked differently (examples, version or prompt), so not comparable; see below",
+    ASKED_DIFFERENTLY: "asked differently, so not comparable: see the next lines",
 }
 _NORMAL = 1.959964
 """Standard errors on each side of a value that make a 95 % interval."""
@@ -38,25 +33,31 @@ class Column:
 
     name: str
     metric: str
-    is_text: bool
-    num_fewshot: int | None = None
-    few_shot_from: str | None = None
-    version: str | None = None
-    questions: int | None = None
-    chance: float | None = None
-    majority: float | None = None
+    task: TaskFigures | None
+    """As the first model that has it was asked; None of a text."""
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it shows bits per byte, and less is better."""
+        return self.task is None
 
     @property
     def guessing(self) -> float | None:
         """The better of what needs no model."""
-        return max((value for value in (self.chance, self.majority) if value is not None), default=None)
+        both = (self.task.chance, self.task.majority) if self.task else ()
+        return max((value for value in both if value is not None), default=None)
 
     def describe(self) -> str:
         """What stands under the name."""
-        if self.is_text:
+        if self.task is None:
             return "bits per byte, less is better"
-        shots = "" if self.num_fewshot is None else f", {self.num_fewshot}-shot"
-        return f"{self.metric} %{shots}"
+        return f"{self.metric} %, {self.task.num_fewshot}-shot"
+
+    def to_json(self) -> dict[str, Any]:
+        """What was asked."""
+        asked = ("version", "num_fewshot", "few_shot_from", "questions", "chance", "majority")
+        facts = {name: getattr(self.task, name) for name in asked} if self.task else {}
+        return {"name": self.name, "metric": self.metric, "is_text": self.is_text, **facts}
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Comparison:
 
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
-    texts: tuple[TextFigures, ...]
+    texts: tuple[Spelled, ...]
     tests: tuple[PairedTest, ...]
     contaminated: tuple[Contaminated, ...]
     elsewhere: tuple[Published, ...]
@@ -107,7 +108,10 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """All of it, the meaning of the marks and the sources too."""
-        found = asdict(self)
+        found = {one.name: getattr(self, one.name) for one in fields(self)}
+        for name in ("rows", "texts", "tests", "contaminated"):
+            found[name] = [asdict(one) for one in found[name]]
+        found["columns"] = [column.to_json() for column in self.columns]
         found["elsewhere"] = [one.to_json() for one in self.elsewhere]
         return {"format": 1, **found, "marks": self.marks(), "sources": self.sources()}
 
@@ -117,22 +121,20 @@ def compare(models: Sequence[ModelResults], *, with_published: bool = True) -> C
     names = _names(models)
     columns = _columns(models)
     rows = [
-        Row(name, MODEL, str(model.facts.get("place", model.folder)), _model_cells(model, columns))
+        Row(name, MODEL, model.place, _model_cells(model, columns))
         for name, model in zip(names, models, strict=True)
     ]
     if with_published:
         rows += _published_rows(columns)
-    for title, values in (
-        ("chance", [column.chance for column in columns]),
-        ("majority", [column.majority for column in columns]),
-    ):
+    for title in ("chance", "majority"):
+        values = [getattr(column.task, title, None) for column in columns]
         if any(value is not None for value in values):
             cells = tuple(None if value is None else Cell(value, None, "", "") for value in values)
             rows.append(Row(title, BASELINE, "", cells))
     return Comparison(
         columns=tuple(columns),
         rows=tuple(rows),
-        texts=tuple(text_figures(models, names)),
+        texts=tuple(spelled_texts(models, names)),
         tests=paired_tests(models, names),
         contaminated=tuple(contaminated_tasks(models, names)),
         elsewhere=tuple(one for one in published() if one.column in ("blog_c4", "blog_aio"))
@@ -152,52 +154,26 @@ def _columns(models: Sequence[ModelResults]) -> list[Column]:
     """All tasks, then all texts, in the order in which they are met; a task as its first model was asked."""
     found: dict[tuple[bool, str], Column] = {}
     for model in models:
-        for task, result in model.tasks.items():
-            found.setdefault(
-                (False, task),
-                Column(
-                    name=task,
-                    metric=str(result["main_metric"]),
-                    is_text=False,
-                    num_fewshot=result.get("num_fewshot"),
-                    few_shot_from=result.get("few_shot_from"),
-                    version=None if result.get("version") is None else str(result["version"]),
-                    questions=result.get("questions"),
-                    chance=result.get("chance"),
-                    majority=result.get("majority"),
-                ),
-            )
-        for text in model.perplexity:
-            found.setdefault((True, text), Column(text, "bits_per_byte", is_text=True))
+        for name, task in model.tasks.items():
+            found.setdefault((False, name), Column(name, task.main_metric, task))
+        for name in model.perplexity:
+            found.setdefault((True, name), Column(name, BITS_PER_BYTE, None))
     return sorted(found.values(), key=lambda column: column.is_text)
 
 
 def _model_cells(model: ModelResults, columns: Sequence[Column]) -> tuple[Cell | None, ...]:
     return tuple(
-        _text_cell(model.perplexity.get(column.name)) if column.is_text else _task_cell(model, column)
+        _task_cell(model, column, column.task) if column.task else _text_cell(model, column)
         for column in columns
     )
 
 
-def _task_cell(model: ModelResults, column: Column) -> Cell | None:
-    result = model.tasks.get(column.name)
-    found = None if result is None else result["metrics"].get(column.metric)
-    if result is None or found is None or not is_number(found.get("value")):
+def _task_cell(model: ModelResults, column: Column, asked: TaskFigures) -> Cell | None:
+    figures = model.tasks.get(column.name)
+    score = None if figures is None else figures.metrics.get(column.metric)
+    if figures is None or score is None or score.value is None:
         return None
-    version = None if result.get("version") is None else str(result["version"])
-    note = asked_differently(
-        {
-            "num_fewshot": column.num_fewshot,
-            "few_shot_from": column.few_shot_from,
-            "version": column.version,
-        },
-        {
-            "num_fewshot": result.get("num_fewshot"),
-            "few_shot_from": result.get("few_shot_from"),
-            "version": version,
-        },
-    )
-    return _cell(float(found["value"]), found.get("stderr"), column, note)
+    return _cell(score.value, score.stderr, column, asked_differently(asked, figures))
 
 
 def _cell(value: float, stderr: float | None, column: Column, note: str) -> Cell:
@@ -212,24 +188,25 @@ def _cell(value: float, stderr: float | None, column: Column, note: str) -> Cell
     return Cell(value, stderr, marks, note)
 
 
-def _text_cell(text: Mapping[str, Any] | None) -> Cell | None:
-    figures = all_sources(text)
-    if not is_number(figures.get("bits_per_byte")):
+def _text_cell(model: ModelResults, column: Column) -> Cell | None:
+    figures = model.perplexity.get(column.name)
+    if figures is None:
         return None
-    stderr = figures.get("bits_per_byte_stderr")
-    interval = figures.get("bits_per_byte_interval")
-    if stderr is None and interval:
-        stderr = (interval[1] - interval[0]) / (2 * _NORMAL)
-    return Cell(float(figures["bits_per_byte"]), stderr, "", "")
+    return Cell(figures.total.bits_per_byte, figures.total.bits_per_byte_stderr, "", "")
 
 
 def _published_rows(columns: Sequence[Column]) -> list[Row]:
     """Every published model that has a number for one of the columns, in the order of the sources."""
     fitting = [
         {}
-        if column.is_text
+        if column.task is None
         else fit(
-            task=column.name, metric=column.metric, version=column.version, num_fewshot=column.num_fewshot
+            task=column.name,
+            metric=column.metric,
+            version=None if column.task.version is None else str(column.task.version),
+            num_fewshot=column.task.num_fewshot,
+            few_shot_from=column.task.few_shot_from,
+            questions=column.task.questions,
         )
         for column in columns
     ]

@@ -1,13 +1,27 @@
 """What a comparison says beside its scores: how texts are predicted, and what training gave away."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tsumugu.evaluation.compared_results import ModelResults
-from tsumugu.evaluation.contamination import clean_scores
+from tsumugu.evaluation.contamination import ContaminationResult, Example, clean_scores, read_contamination
 
-ALL_SOURCES = "all"
+CONTAMINATION = "contamination"
+"""Beside the other figures of a task, where the corpus was searched for it: a `ContaminationResult`."""
+
+
+@dataclass(frozen=True)
+class Spelled:
+    """A text as one model spells and predicts it."""
+
+    model: str
+    text: str
+    documents: int
+    unfaithful: int
+    """Documents that the tokenizer cannot give back as they were."""
+    per_token: float
+    per_character: float
+    per_byte: float
 
 
 @dataclass(frozen=True)
@@ -19,75 +33,53 @@ class Contaminated:
     items: int
     share: float | None
     clean: float | None
-    """The main metric of the other items; None where single items were not kept."""
+    """The main metric of the other items; None where single items were not kept, or others."""
     clean_stderr: float | None
-    examples: tuple[Mapping[str, Any], ...]
+    examples: tuple[Example, ...]
 
 
-@dataclass(frozen=True)
-class TextFigures:
-    """A text as one model spells and predicts it."""
-
-    model: str
-    text: str
-    documents: int | None
-    unfaithful: int | None
-    """Documents that the tokenizer cannot give back as they were."""
-    per_token: float | None
-    per_character: float | None
-    per_byte: float | None
-
-
-def all_sources(text: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """The figures of a whole text, whatever its documents' sources."""
-    sources = (text or {}).get("sources") or {}
-    # A text of one source may do without a sum.
-    return sources.get(ALL_SOURCES) or (next(iter(sources.values())) if len(sources) == 1 else {})
-
-
-def text_figures(models: Sequence[ModelResults], names: Sequence[str]) -> list[TextFigures]:
+def spelled_texts(models: Sequence[ModelResults], names: Sequence[str]) -> list[Spelled]:
     """Every text of every model."""
-    found = []
-    for name, model in zip(names, models, strict=True):
-        for text, result in model.perplexity.items():
-            figures = all_sources(result)
-            found.append(
-                TextFigures(
-                    model=name,
-                    text=text,
-                    documents=result.get("documents", figures.get("documents")),
-                    unfaithful=result.get("unfaithful_documents"),
-                    per_token=figures.get("perplexity_per_token"),
-                    per_character=figures.get("perplexity_per_character"),
-                    per_byte=figures.get("perplexity_per_byte"),
-                )
-            )
-    return found
+    return [
+        Spelled(
+            model=name,
+            text=text,
+            documents=figures.documents,
+            unfaithful=figures.unfaithful_documents,
+            per_token=figures.total.perplexity_per_token,
+            per_character=figures.total.perplexity_per_character,
+            per_byte=figures.total.perplexity_per_byte,
+        )
+        for name, model in zip(names, models, strict=True)
+        for text, figures in model.perplexity.items()
+    ]
 
 
 def contaminated_tasks(models: Sequence[ModelResults], names: Sequence[str]) -> list[Contaminated]:
-    """Every task of every model for which its corpus was searched."""
-    found = []
-    for name, model in zip(names, models, strict=True):
-        for task, result in model.tasks.items():
-            searched = result.get("contamination")
-            if not searched:
-                continue
-            items = list(model.items(task).values())
-            places = searched.get("contaminated_items")
-            clean = (
-                clean_scores(items, places) if places is not None and len(items) == searched["items"] else {}
-            )
-            main = clean.get(str(result["main_metric"]), {})
-            found.append(
-                Contaminated(
-                    model=name,
-                    task=task,
-                    items=int(searched["items"]),
-                    share=searched.get("share"),
-                    clean=main.get("value"),
-                    clean_stderr=main.get("stderr"),
-                    examples=tuple(searched.get("examples", ())),
-                )
-            )
-    return found
+    """Every task of every model for which its corpus was searched.
+
+    Raises:
+        TsumuguError: what the search left is damaged.
+    """
+    return [
+        _contaminated(model, name, task, read_contamination(figures.model_extra[CONTAMINATION]))
+        for name, model in zip(names, models, strict=True)
+        for task, figures in model.tasks.items()
+        if figures.model_extra and figures.model_extra.get(CONTAMINATION) is not None
+    ]
+
+
+def _contaminated(model: ModelResults, name: str, task: str, searched: ContaminationResult) -> Contaminated:
+    items = list(model.items(task).values())
+    # Of another number of items nobody knows which ones were searched.
+    clean = clean_scores(items, searched.contaminated) if len(items) == searched.items else {}
+    main = clean.get(model.tasks[task].main_metric, {})
+    return Contaminated(
+        model=name,
+        task=task,
+        items=searched.items,
+        share=searched.share,
+        clean=main.get("value"),
+        clean_stderr=main.get("stderr"),
+        examples=searched.examples,
+    )

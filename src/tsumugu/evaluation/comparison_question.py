@@ -29,12 +29,12 @@ def _arguments(parser: Parser) -> None:
 
 
 def _answer(options: Options) -> None:
-    from tsumugu.evaluation.compared_results import read_results
+    from tsumugu.evaluation.compared_results import open_results
     from tsumugu.evaluation.comparison import compare
     from tsumugu.evaluation.comparison_views import render, write_comparison
 
     comparison = compare(
-        [read_results(folder) for folder in options.folders], with_published=options.published
+        [open_results(folder) for folder in options.folders], with_published=options.published
     )
     if options.output is not None:
         write_comparison(options.output, comparison)

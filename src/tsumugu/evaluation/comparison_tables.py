@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tsumugu.evaluation.comparison import ASKED_DIFFERENTLY, MODEL, PUBLISHED, Cell, Column, Comparison, Row
 from tsumugu.evaluation.pairing import BITS_PER_BYTE, PairedTest
 from tsumugu.evaluation.published import BLOG, COLUMNS
+from tsumugu.terminal import number
 
 NOTHING = "–"
 _TEST_COLUMNS = ("task or text", "items", "difference (95 % interval)", "p", "corrected", "test")
@@ -116,9 +117,6 @@ def _p(value: float) -> str:
 
 
 def _texts(comparison: Comparison) -> Shown:
-    def figure(value: float | None) -> str:
-        return NOTHING if value is None else f"{value:,.4g}"
-
     return Shown(
         title="Perplexity",
         text="Per token it depends on the tokenizer and does not compare between models with different ones; "
@@ -131,8 +129,11 @@ def _texts(comparison: Comparison) -> Shown:
             (
                 one.text,
                 one.model,
-                *(NOTHING if count is None else f"{count:,}" for count in (one.documents, one.unfaithful)),
-                *(figure(value) for value in (one.per_token, one.per_character, one.per_byte)),
+                number(one.documents),
+                number(one.unfaithful),
+                f"{one.per_token:.2f}",
+                f"{one.per_character:.3f}",
+                f"{one.per_byte:.4f}",
             )
             for one in sorted(comparison.texts, key=lambda one: one.text)
         ),
@@ -149,7 +150,7 @@ def _contaminated(comparison: Comparison) -> Shown:
 
     rows = []
     for one in comparison.contaminated:
-        example = one.examples[0] if one.examples else {}
+        example = one.examples[0] if one.examples else None
         rows.append(
             (
                 one.task,
@@ -157,7 +158,7 @@ def _contaminated(comparison: Comparison) -> Shown:
                 f"{one.items:,}",
                 percent(one.share),
                 percent(one.clean, one.clean_stderr),
-                f"{example.get('text', '')} {example.get('url') or example.get('document', '')}",
+                f"{example.text} ({example.url or example.document})" if example else NOTHING,
             )
         )
     return Shown(

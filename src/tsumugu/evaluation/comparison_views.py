@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 import jinja2
@@ -69,11 +70,13 @@ def to_markdown(comparison: Comparison) -> str:
 
 def to_html(comparison: Comparison) -> str:
     """A page that needs nothing else."""
-    return _environment().get_template("comparison.html.j2").render(section=html_section(comparison))
+    style = (resources.files("tsumugu.report") / "comparison.css").read_text(encoding="utf-8")
+    template = _environment().get_template("comparison.html.j2")
+    return template.render(section=html_section(comparison), style=Markup(style))
 
 
 def html_section(comparison: Comparison) -> Markup:
-    """The tables alone, for a page with the classes of `report/page.html.j2`."""
+    """The tables alone, for a page with the style of `report/page.html.j2` and `report/comparison.css`."""
     template = _environment().get_template("comparison_section.html.j2")
     return Markup(template.render(tables=tables(comparison), notes=list(notes(comparison))))
 

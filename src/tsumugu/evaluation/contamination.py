@@ -6,13 +6,14 @@ no spaces and any division into words would be that of a dictionary. Compared ar
 digits after NFKC and case folding, so that neither white space nor punctuation hides a copy. 13
 characters, though, are six or seven words, and set phrases are longer (ることができるようになって), so 13
 characters are only where the search begins: a window is 26 characters, 13 Japanese words of two
-characters, and all of it must stand in the document. An item of 13 to 25 characters is one window; a
-shorter one is not judged.
+characters, and all of it must stand in the document. An item's lines are its parts (passage, question,
+choices), and no window reaches from one into the next. Where none of them has 26 characters, the
+longest is one window if it has 13; otherwise the item is too short to be judged.
 
 The 4,442 items of JSQuAD's validation set (passage, question, answer), looked for with windows of 13,
 20, 26 and 32 characters: in 2,259 works of Aozora Bunko, which hold none of them, 81, 4, 0 and 0 are
 found; in 7,053 Wikipedia articles on Kyoto, which hold some of their passages, 292, 64, 59 and 54.
-What is left by chance at 26 are names of statutes. About 60 MB of text a second and core.
+What is left by chance at 26 are names of statutes. 45 to 60 MB of text a second and core.
 
 What stands in many items of a task is its template and not looked for. A passage counts as the
 question does: that the model has read the article is worth knowing, but is less than having read the
@@ -28,32 +29,27 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from tsumugu.corpus.dedup.shards import map_tasks
 from tsumugu.engine import Resources
 from tsumugu.errors import TsumuguError
 from tsumugu.evaluation.contamination_index import (
+    SEED,
+    WINDOW,
     Index,
-    build_index,
     find_windows,
-    hashes_at,
-    letters,
+    index_items,
     load_index,
     save_index,
 )
 from tsumugu.evaluation.statistics import mean_and_stderr
 from tsumugu.files import read_json, write_json
+from tsumugu.recipe import load_recipe
 from tsumugu.tokens.split import is_validation
 
-WINDOW = 26
-"""Characters that must stand in a document as they stand in the item."""
-SEED = 13
-"""Characters by which a window is found; the shortest item that is judged."""
-UNIT = f"{WINDOW} letters (whole items of {SEED} to {WINDOW - 1}), NFKC, case-folded, without punctuation"
+UNIT = f"{WINDOW} letters (of shorter items the longest line, from {SEED} on), NFKC, case-folded"
 MOST_EXAMPLES = 5
-_TEMPLATE_SHARE, _TEMPLATE_ITEMS = 0.1, 10
-"""A seed in more items of a task than both is of its template."""
 _AT_ONCE = 256
 """Documents that are looked through together."""
 
@@ -98,6 +94,9 @@ class ContaminationResult:
         }
 
 
+_RESULT = TypeAdapter(ContaminationResult)
+
+
 @dataclass(frozen=True)
 class ScanTask:
     """One shard of documents, and the windows."""
@@ -124,7 +123,7 @@ def contamination(
 
     Args:
         items_by_task: for each task its items: everything that the model is shown of one, without
-            few-shot examples, and the right answer.
+            instructions and few-shot examples, and the right answer; a line for each part.
         documents_folder: `corpus/documents` of the run.
         work: for intermediate files; what an interrupted search of the same items left there is used.
         resources: where shards are looked through.
@@ -142,12 +141,12 @@ def contamination(
             f"Make them: tsumugu corpus RECIPE"
         )
     owners = np.repeat(np.arange(len(items_by_task)), [len(items) for items in items_by_task.values()])
-    index, judged = _index([text for items in items_by_task.values() for text in items], owners)
+    index, judged = index_items([text for items in items_by_task.values() for text in items], owners)
     folder = work / _digest(index, shards, (seed, validation_fraction, WINDOW, SEED))
     windows = save_index(folder / "index", index)
     tasks = [
         ScanTask(path, windows, len(owners), seed, validation_fraction, folder / f"{path.stem}.json")
-        for path in shards
+        for path in (shards if len(index.keys) else ())
     ]
     map_tasks(
         scan,
@@ -181,6 +180,25 @@ def contamination(
     return results
 
 
+def contamination_of_run(
+    run: Path, items_by_task: Mapping[str, Sequence[str]], *, work: Path, resources: Resources
+) -> dict[str, ContaminationResult]:
+    """`contamination` in the training documents of a run folder.
+
+    Raises:
+        TsumuguError: there is no run, or it has no documents.
+    """
+    recipe = load_recipe(run / "recipe.yaml")
+    return contamination(
+        items_by_task,
+        run / "corpus" / "documents",
+        work=work,
+        resources=resources,
+        seed=recipe.seed,
+        validation_fraction=recipe.tokens.validation_fraction,
+    )
+
+
 def scan(task: ScanTask) -> None:
     """Write which items stand in the training documents of one shard, each with the first of these."""
     index = load_index(task.index)
@@ -197,7 +215,7 @@ def scan(task: ScanTask) -> None:
             if not is_validation(name, seed=task.seed, fraction=task.validation_fraction)
         ]
         texts = batch["text"].take(pa.array(trained, pa.int64())).to_pylist()
-        for item, text, window in find_windows(texts, index, known, seed=SEED).T.tolist():
+        for item, text, window in find_windows(texts, index, known).T.tolist():
             begin = int(index.places[window])
             codes = index.codes[begin : begin + int(index.lengths[window])]
             rows.append(
@@ -239,49 +257,24 @@ def is_metric(name: str, value: object) -> bool:
     return name not in ("id", "hash") and isinstance(value, int | float)
 
 
+def read_contamination(value: Any) -> ContaminationResult:
+    """What `ContaminationResult.to_json` gave.
+
+    Raises:
+        TsumuguError: it is damaged.
+    """
+    try:
+        known = {name: value[name] for name in ("items", "judged", "examples")}
+        return _RESULT.validate_python({**known, "contaminated": value["contaminated_items"]})
+    except (ValidationError, KeyError, TypeError) as error:
+        raise TsumuguError(
+            f"what is kept of a search for test items is damaged: {error}. Evaluate the model again"
+        ) from error
+
+
 def write_contamination(path: Path, results: Mapping[str, ContaminationResult]) -> None:
     """Write all results as JSON, by task."""
     write_json(path, {name: result.to_json() for name, result in results.items()})
-
-
-def _index(texts: Sequence[str], owners: NDArray[np.int64]) -> tuple[Index, NDArray[np.bool_]]:
-    """The windows of all items, and which items have any."""
-    codes, offsets = letters(texts)
-    sizes = np.diff(offsets)
-    judged = sizes >= SEED
-    # Windows of an item: as many as begin in it, one if it is shorter than a window.
-    numbers = np.where(judged, np.maximum(sizes - WINDOW, 0) + 1, 0)
-    items = np.repeat(np.arange(len(texts)), numbers)
-    places = np.arange(numbers.sum()) - np.repeat(np.cumsum(numbers) - numbers, numbers) + offsets[items]
-    lengths = np.minimum(sizes[items], WINDOW)
-    asked = ~_of_templates(hashes_at(codes, places, SEED), items, owners)
-    windows = np.stack([items[asked], places[asked]])
-    return build_index(codes, windows, lengths[asked], seed=SEED), judged
-
-
-def _of_templates(
-    hashes: NDArray[np.uint64], items: NDArray[np.int64], owners: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Which windows begin with what many items of their task have.
-
-    Args:
-        hashes: of the beginning of each window.
-        items: whose window it is, ascending.
-        owners: the task of each item, ascending.
-    """
-    found = np.zeros(len(items), dtype=np.bool_)
-    tasks = owners[items]
-    for task in np.unique(tasks):
-        begin, end = np.searchsorted(tasks, [task, task + 1])
-        own = hashes[begin:end]
-        # Items ascend, so with a stable sort each item's windows of one kind stand together.
-        order = np.argsort(own, kind="stable")
-        sorted_, whose = own[order], items[begin:end][order]
-        first = np.append(True, (sorted_[1:] != sorted_[:-1]) | (whose[1:] != whose[:-1]))
-        kinds, numbers = np.unique(sorted_[first], return_counts=True)
-        most = max(_TEMPLATE_ITEMS, _TEMPLATE_SHARE * np.sum(owners == task))
-        found[begin:end] = np.isin(own, kinds[numbers > most])
-    return found
 
 
 def _digest(index: Index, shards: Sequence[Path], settings: tuple[float, ...]) -> str:

@@ -19,6 +19,12 @@ from tsumugu.corpus.dedup.hashing import hash_ngrams
 from tsumugu.corpus.dedup.normalising import comparable_codes
 from tsumugu.corpus.dedup.shards import load_array, save_array
 
+WINDOW = 26
+"""Characters that must stand in a document as they stand in the item."""
+SEED = 13
+"""Characters by which a window is found; the shortest item that is judged."""
+_TEMPLATE_SHARE, _TEMPLATE_ITEMS = 0.1, 10
+"""A seed in more items of a task than both is of its template."""
 _SIXTYFOUR = np.uint64(64)
 
 
@@ -56,11 +62,59 @@ def letters(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]
     return kept
 
 
-def build_index(
-    codes: NDArray[np.uint32], windows: NDArray[np.int64], lengths: NDArray[np.int64], *, seed: int
-) -> Index:
-    """Index windows, `int64 [2, windows]` of owner and place; each at least `seed` characters long."""
-    hashes = hashes_at(codes, windows[1], seed)
+def index_items(texts: Sequence[str], owners: NDArray[np.int64]) -> tuple[Index, NDArray[np.bool_]]:
+    """The windows of all items, and which items have any.
+
+    Args:
+        texts: of the items.
+        owners: the task of each, ascending.
+    """
+    lines = [text.split("\n") for text in texts]
+    codes, offsets = letters([line for each in lines for line in each])
+    item_of = np.repeat(np.arange(len(texts)), [len(each) for each in lines])
+    sizes = np.diff(offsets)
+    longest = np.zeros(len(texts), dtype=np.int64)
+    np.maximum.at(longest, item_of, sizes)
+    # Where no line holds a window, the longest is one; names and choices, which are shorter, are none.
+    whole = (sizes >= SEED) & (sizes == longest[item_of])
+    numbers = np.where(sizes >= WINDOW, sizes - WINDOW + 1, whole)
+    of_line = np.repeat(np.arange(len(sizes)), numbers)
+    items = item_of[of_line]
+    places = np.arange(numbers.sum()) - np.repeat(np.cumsum(numbers) - numbers, numbers) + offsets[of_line]
+    lengths = np.minimum(sizes[of_line], WINDOW)
+    asked = ~_of_templates(_seeds_at(codes, places), items, owners)
+    windows = np.stack([items[asked], places[asked]])
+    return _build(codes, windows, lengths[asked]), longest >= SEED
+
+
+def _of_templates(
+    hashes: NDArray[np.uint64], items: NDArray[np.int64], owners: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which windows begin with what many items of their task have.
+
+    Args:
+        hashes: of the beginning of each window.
+        items: whose window it is, ascending.
+        owners: the task of each item, ascending.
+    """
+    found = np.zeros(len(items), dtype=np.bool_)
+    tasks = owners[items]
+    for task in np.unique(tasks):
+        begin, end = np.searchsorted(tasks, [task, task + 1])
+        own = hashes[begin:end]
+        # Items ascend, so with a stable sort each item's windows of one kind stand together.
+        order = np.argsort(own, kind="stable")
+        sorted_, whose = own[order], items[begin:end][order]
+        first = np.append(True, (sorted_[1:] != sorted_[:-1]) | (whose[1:] != whose[:-1]))
+        kinds, numbers = np.unique(sorted_[first], return_counts=True)
+        most = max(_TEMPLATE_ITEMS, _TEMPLATE_SHARE * np.sum(owners == task))
+        found[begin:end] = np.isin(own, kinds[numbers > most])
+    return found
+
+
+def _build(codes: NDArray[np.uint32], windows: NDArray[np.int64], lengths: NDArray[np.int64]) -> Index:
+    """Index windows, `int64 [2, windows]` of owner and place; each at least `SEED` characters long."""
+    hashes = _seeds_at(codes, windows[1])
     order = np.argsort(hashes, kind="stable")
     keys, starts = np.unique(hashes[order], return_index=True)
     size = 1 << max(4, (2 * len(keys)).bit_length())
@@ -92,31 +146,28 @@ def load_index(folder: Path) -> Index:
     return Index(**{one.name: load_array(folder / f"{one.name}.npy") for one in fields(Index)})
 
 
-def find_windows(
-    texts: Sequence[str], index: Index, known: NDArray[np.bool_], *, seed: int
-) -> NDArray[np.int64]:
+def find_windows(texts: Sequence[str], index: Index, known: NDArray[np.bool_]) -> NDArray[np.int64]:
     """The items of which a window stands in the texts, of those that are not known yet.
 
     Args:
         texts: documents.
-        index: of `build_index`.
+        index: of `index_items`.
         known: `bool [items]`; those that are found become true.
-        seed: as of the index.
 
     Returns:
         `int64 [3, found]`: item, text, and window.
     """
     codes, offsets = letters(texts)
     found: NDArray[np.int64] = _find(
-        codes, offsets, seed, index.codes, index.owners, index.places, index.lengths,
+        codes, offsets, SEED, index.codes, index.owners, index.places, index.lengths,
         index.starts, index.slots, index.keys, index.filter, known,
     )  # fmt: skip
     return found
 
 
-def hashes_at(codes: NDArray[np.uint32], places: NDArray[np.int64], size: int) -> NDArray[np.uint64]:
-    """The hash of the `size` characters from each of `places` on."""
-    hashes: NDArray[np.uint64] = _hashes_at(codes, places, size)
+def _seeds_at(codes: NDArray[np.uint32], places: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """The hash of the seed that begins at each of `places`."""
+    hashes: NDArray[np.uint64] = _hashes_at(codes, places, SEED)
     return hashes
 
 

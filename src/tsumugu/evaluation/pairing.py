@@ -6,14 +6,17 @@ is paired.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from tsumugu.evaluation.compared_results import Key, ModelResults
+from tsumugu.evaluation.compared_results import ModelResults, Rows, is_number
+from tsumugu.evaluation.results import TaskFigures
 from tsumugu.evaluation.statistics import Paired, compare_sums, compare_values, holm
 
 BITS_PER_BYTE = "bits_per_byte"
+_SAME = 1e-6
+"""A score and the mean of its items differ by rounding alone if by less than this."""
 
 
 @dataclass(frozen=True)
@@ -58,72 +61,76 @@ def correct(tests: Sequence[PairedTest]) -> tuple[PairedTest, ...]:
     return tuple(test if test.found is None else replace(test, corrected=next(corrected)) for test in tests)
 
 
-def asked_differently(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+def asked_differently(first: TaskFigures, second: TaskFigures) -> str:
     """In what two results of one task were not asked the same; nothing if they were."""
     found = []
     for key, what in (
         ("num_fewshot", "{}-shot and {}-shot"),
         ("version", "task versions {} and {}"),
         ("few_shot_from", "examples from {} and from {}"),
-        ("main_metric", "metrics {} and {}"),
     ):
-        if first.get(key) != second.get(key):
-            found.append(what.format(first.get(key), second.get(key)))
+        one, other = getattr(first, key), getattr(second, key)
+        if one != other:
+            found.append(what.format(one, other))
     return ", ".join(found)
 
 
 def _task(first: ModelResults, second: ModelResults, task: str, names: tuple[str, str]) -> PairedTest:
-    metric = str(first.tasks[task]["main_metric"])
-    differently = asked_differently(first.tasks[task], second.tasks[task])
+    figures = (first.tasks[task], second.tasks[task])
+    metric = figures[0].main_metric
+    differently = asked_differently(*figures)
     if differently:
         return _refused(names, task, metric, f"not paired: {differently}")
-    a, b = first.items(task), second.items(task)
-    return _pair(a, b, [metric], names, task, metric)
+    sides = [_with_numbers(model.items(task), [metric]) for model in (first, second)]
+    missing = _missing(names, sides)
+    if missing:
+        return _refused(names, task, metric, missing)
+    for one, rows in zip(figures, sides, strict=True):
+        score = one.metrics.get(metric)
+        mean = sum(float(row[metric]) for row in rows.values()) / len(rows)
+        if score is None or score.value is None or abs(mean - score.value) > _SAME:
+            return _refused(names, task, metric, f"not paired: {metric} is not the mean of its items")
+    shared = [key for key in sides[0] if key in sides[1]]
+    values = [[float(side[key][metric]) for key in shared] for side in sides]
+    found = compare_values(*values) if len(shared) > 1 else None
+    return _test(names, task, metric, sides, found)
 
 
 def _text(first: ModelResults, second: ModelResults, text: str, names: tuple[str, str]) -> PairedTest:
-    a, b = first.documents(text), second.documents(text)
-    return _pair(a, b, ["nats", "bytes"], names, text, BITS_PER_BYTE)
+    sides = [_with_numbers(model.documents(text), ["nats", "bytes"]) for model in (first, second)]
+    missing = _missing(names, sides)
+    if missing:
+        return _refused(names, text, BITS_PER_BYTE, missing)
+    # The same id and another size is another text; an empty one says nothing.
+    shared = [
+        key
+        for key, row in sides[0].items()
+        if row["bytes"] and sides[1].get(key, {}).get("bytes") == row["bytes"]
+    ]
+    weights = [float(sides[0][key]["bytes"]) for key in shared]
+    bits = [[float(side[key]["nats"]) / math.log(2) for key in shared] for side in sides]
+    found = compare_sums(*bits, weights=weights) if len(shared) > 1 else None
+    return _test(names, text, BITS_PER_BYTE, sides, found)
 
 
-def _pair(
-    a: dict[Key, dict[str, Any]],
-    b: dict[Key, dict[str, Any]],
-    fields: Sequence[str],
-    names: tuple[str, str],
-    column: str,
-    metric: str,
+def _with_numbers(rows: Rows, names: Sequence[str]) -> Rows:
+    return {key: row for key, row in rows.items() if all(is_number(row.get(name)) for name in names)}
+
+
+def _missing(names: tuple[str, str], sides: Sequence[Rows]) -> str:
+    without = " and ".join(name for name, rows in zip(names, sides, strict=True) if not rows)
+    return f"not paired: no single items were kept of {without}" if without else ""
+
+
+def _test(
+    names: tuple[str, str], column: str, metric: str, sides: Sequence[Rows], found: Paired | None
 ) -> PairedTest:
-    """Pair the items that have all fields on both sides, and the same bytes where these are counted."""
-    if not a or not b:
-        missing = " and ".join(name for name, items in zip(names, (a, b), strict=True) if not items)
-        return _refused(names, column, metric, f"not paired: no single items were kept of {missing}")
-    a = {key: row for key, row in a.items() if all(is_number(row.get(field)) for field in fields)}
-    b = {key: row for key, row in b.items() if all(is_number(row.get(field)) for field in fields)}
-    weighted = "bytes" in fields
-    shared = [key for key in a if key in b and not (weighted and a[key]["bytes"] != b[key]["bytes"])]
-    if not shared or (weighted and not sum(a[key]["bytes"] for key in shared)):
-        return _refused(names, column, metric, "not paired: no item in common")
-    if weighted:
-        # Nats to bits, so that the difference is one of bits per byte.
-        bits = [[float(side[key]["nats"]) / math.log(2) for key in shared] for side in (a, b)]
-        found = compare_sums(bits[0], bits[1], weights=[float(a[key]["bytes"]) for key in shared])
-    else:
-        values = [[float(side[key][metric]) for key in shared] for side in (a, b)]
-        found = compare_values(values[0], values[1])
-    only = (len(a) - len(shared), len(b) - len(shared))
-    note = ""
-    if any(only):
-        note = (
-            f"{len(shared):,} items in common; left out: {only[0]:,} of the first, {only[1]:,} of the second"
-        )
-    return PairedTest(names[1], names[0], column, metric, *only, found, None, note)
+    if found is None:
+        return _refused(names, column, metric, "not paired: fewer than two items in common")
+    only = [len(side) - found.items for side in sides]
+    note = f"left out: {only[0]:,} items of the first, {only[1]:,} of the second" if any(only) else ""
+    return PairedTest(names[1], names[0], column, metric, only[0], only[1], found, None, note)
 
 
 def _refused(names: tuple[str, str], column: str, metric: str, note: str) -> PairedTest:
     return PairedTest(names[1], names[0], column, metric, 0, 0, None, None, note)
-
-
-def is_number(value: object) -> bool:
-    """Whether a value of a results file can be calculated with."""
-    return isinstance(value, int | float) and math.isfinite(value)

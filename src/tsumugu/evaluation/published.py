@@ -14,6 +14,12 @@ from typing import Any
 
 BLOG, JP_STABLE = "blog", "jp-stable"
 DEFAULT = "default"
+_UNNAMED = ("", "0.0")
+"""Versions of a prompt that jp-stable's result files do not name."""
+_PUBLISHED_FROM = "train"
+"""Where jp-stable draws its examples from."""
+_SAME_QUESTIONS = 0.02
+"""Releases of a data set differ by this much, as MARC-ja's do."""
 
 SOURCES = {
     BLOG: "LINE Engineering, 36億パラメータの日本語言語モデルを公開しました (2023-08-14), "
@@ -30,7 +36,7 @@ CAVEATS = (
     "AI王 (blog) is zero-shot on the development data; prompt and matching rule are not stated. It is not "
     "JAQKET v2 of jp-stable, which gives the model passages to read.",
     "JSQuAD (blog) is called accuracy, with 3 examples; metric and task version are not stated. The numbers "
-    "of the other makers' models lie near exact match of task version 1.2 with 2 examples in jp-stable.",
+    "are like those of exact match in jp-stable, whose task version 1.2 is younger than the blog.",
     "JAQKET v2: version 0.2 for japanese-large-lm and rinna/japanese-gpt-neox-small, 0.1 for the others. "
     "That column, and every average over it, does not compare.",
     "JCommonsenseQA has five answers: chance is 20 %, and most base models, at 21 to 35 %, are close to it.",
@@ -52,28 +58,36 @@ class Column:
 
     title: str
     metric: str
-    ours: str | None
-    """Our task's name without the version of its prompt; None if none of ours asks that."""
+    ours: tuple[str, ...]
+    """Our tasks' names without the version of the prompt; none if none of ours asks that."""
     questions: int | None = None
-    """Of accuracy and exact match: how many were asked, for the standard error."""
+    """How many were asked, where that is known."""
 
+    @property
+    def right_or_wrong(self) -> bool:
+        """Whether each question is either, which gives the standard error."""
+        return self.metric in ("acc", "exact_match")
+
+
+_JSQUAD = ("jp_stable_jsquad", "jp_stable_jsquad_title")
+"""Task versions 1.1 and 1.2."""
 
 COLUMNS: Mapping[str, Column] = {
-    "jcommonsenseqa": Column("JCommonsenseQA", "acc", "jp_stable_jcommonsenseqa", 1119),
-    "jnli": Column("JNLI", "acc", "jp_stable_jnli", 2434),
-    "marc_ja": Column("MARC-ja", "acc", "jp_stable_marc_ja", 5654),
-    "jsquad_em": Column("JSQuAD EM", "exact_match", "jp_stable_jsquad", 4442),
-    "jsquad_f1": Column("JSQuAD F1", "f1", "jp_stable_jsquad"),
-    "jaqket_em": Column("JAQKET v2 EM", "exact_match", "jp_stable_jaqket_v2", 582),
-    "jaqket_f1": Column("JAQKET v2 F1", "f1", "jp_stable_jaqket_v2"),
-    "xlsum": Column("XLSum ROUGE-2", "rouge2", "jp_stable_xlsum_ja"),
-    "xwinograd": Column("XWinograd", "acc", "jp_stable_xwinograd_ja", 959),
-    "mgsm": Column("MGSM", "acc", "jp_stable_mgsm", 250),
-    "blog_c4": Column("C4 perplexity per token", "perplexity", None),
-    "blog_aio": Column("AI王 accuracy", "exact_match", None),
-    "blog_jsquad": Column("JSQuAD accuracy", "exact_match", "jp_stable_jsquad"),
+    "jcommonsenseqa": Column("JCommonsenseQA", "acc", ("jp_stable_jcommonsenseqa",), 1119),
+    "jnli": Column("JNLI", "acc", ("jp_stable_jnli",), 2434),
+    "marc_ja": Column("MARC-ja", "acc", ("jp_stable_marc_ja",), 5654),
+    "jsquad_em": Column("JSQuAD EM", "exact_match", _JSQUAD, 4442),
+    "jsquad_f1": Column("JSQuAD F1", "f1", _JSQUAD, 4442),
+    "jaqket_em": Column("JAQKET v2 EM", "exact_match", ("jp_stable_jaqket",), 582),
+    "jaqket_f1": Column("JAQKET v2 F1", "f1", ("jp_stable_jaqket",), 582),
+    "xlsum": Column("XLSum ROUGE-2", "rouge2", ("jp_stable_xlsum",)),
+    "xwinograd": Column("XWinograd", "acc", ("jp_stable_xwinograd",), 959),
+    "mgsm": Column("MGSM", "acc", ("jp_stable_mgsm",), 250),
+    "blog_c4": Column("C4 perplexity per token", "perplexity", ()),
+    "blog_aio": Column("AI王 accuracy", "exact_match", ("aio",)),
+    "blog_jsquad": Column("JSQuAD accuracy", "exact_match", _JSQUAD, 4442),
 }
-"""The one place to change when our tasks get other names."""
+"""The one place to change when our tasks get other names: which of them a published column stands beside."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +129,13 @@ class Fit:
 
 
 def fit(
-    *, task: str, metric: str, version: str | None, num_fewshot: int | None
+    *,
+    task: str,
+    metric: str,
+    version: str | None,
+    num_fewshot: int,
+    few_shot_from: str | None = None,
+    questions: int | None = None,
 ) -> dict[tuple[str, str], Fit]:
     """What may stand in the column of a task of ours, by source and model.
 
@@ -126,14 +146,22 @@ def fit(
         metric: the one that the column shows.
         version: of our task.
         num_fewshot: examples in our prompt.
+        few_shot_from: the part of the data that they are from, if there are some.
+        questions: how many were asked.
     """
     name, prompt = _split(task)
     found: dict[tuple[str, str], Fit] = {}
     for one in published():
         column = COLUMNS[one.column]
-        if column.ours is None or column.ours != name or column.metric != metric:
+        if name not in column.ours or column.metric != metric:
             continue
-        fitting = Fit(one, _differences(one, version, prompt, num_fewshot))
+        differs = _differences(one, version, prompt, num_fewshot)
+        if num_fewshot and few_shot_from not in (None, _PUBLISHED_FROM):
+            differs += (f"our examples from {few_shot_from}",)
+        asked = column.questions
+        if questions and asked and abs(questions - asked) > _SAME_QUESTIONS * asked:
+            differs += (f"ours are {questions:,} questions of {asked:,}",)
+        fitting = Fit(one, differs)
         key = (one.source, one.model)
         if key not in found or len(fitting.differs) < len(found[key].differs):
             found[key] = fitting
@@ -142,10 +170,11 @@ def fit(
 
 def _split(task: str) -> tuple[str, str]:
     """A task's name and the version of its prompt."""
-    for name in sorted({column.ours for column in COLUMNS.values() if column.ours}, key=len, reverse=True):
+    names = {name for column in COLUMNS.values() for name in column.ours}
+    for name in sorted(names, key=len, reverse=True):
         rest = task.removeprefix(name)
         if not rest or (rest != task and rest.startswith("_")):
-            return name, rest[1:] or DEFAULT
+            return name, DEFAULT if rest[1:] in _UNNAMED else rest[1:]
     return task, DEFAULT
 
 
@@ -193,7 +222,7 @@ def _jp_stable_row(cells: list[str]) -> list[Published]:
         if text == "-":
             continue
         value = float(text) / 100
-        questions = COLUMNS[column].questions
+        questions = COLUMNS[column].questions if COLUMNS[column].right_or_wrong else None
         asked = prompt
         if column == "xwinograd" or (column in ("xlsum", "mgsm") and prompt == "0.2"):
             asked = DEFAULT

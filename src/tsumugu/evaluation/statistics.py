@@ -87,7 +87,7 @@ def mcnemar(first_only: int, second_only: int) -> float:
         term = term * (total - successes) // (successes + 1)
         below += term
     # Whole numbers to the end: 2**total is beyond floating point from 1,024 items on.
-    return min(1.0, 2 * below / 2**total)
+    return min(1.0, 2 * below / (1 << total))
 
 
 def permutation_test(differences: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> float:
