@@ -14,6 +14,7 @@ pytest.importorskip("lm_eval")
 from lm_eval.evaluator import evaluate
 from lm_eval.models.dummy import DummyLM
 
+from tsumugu.evaluation.baselines import task_baseline
 from tsumugu.evaluation.data import DATA_VARIABLE, SOURCES, TEST, TRAIN, load, local_file
 from tsumugu.evaluation.groups import LEADERBOARD, TaskChoice, all_tasks
 from tsumugu.evaluation.harness_task import few_shot_split
@@ -71,6 +72,17 @@ def test_every_task_runs_from_local_files(tiny: Path) -> None:
         for metric in metrics:
             assert isinstance(results["results"][name][f"{metric},none"], float), (name, metric)
         assert len(results["samples"][name]) == 2
+        assert task_baseline(results["samples"][name]) is not None
+    chances = {
+        "kotowari": 0.25,
+        "jp_stable_jcommonsenseqa_0.5": 0.2,
+        "jp_stable_xwinograd": 0.5,
+        "jmmlu": 0.25,
+    }
+    for name, chance in chances.items():
+        baseline = task_baseline(results["samples"][name])
+        assert baseline is not None
+        assert baseline.chance == pytest.approx(chance)
 
 
 def test_a_subfolder_jglue_is_looked_into_and_both_kinds_of_name(

@@ -28,7 +28,11 @@ _SLIPS = (
 
 
 def open_tasks(
-    choices: Sequence[TaskChoice], data: Path | None = None, *, folder: Path = TASK_FOLDER
+    choices: Sequence[TaskChoice],
+    data: Path | None = None,
+    *,
+    folder: Path = TASK_FOLDER,
+    dynamic_length: bool = True,
 ) -> tuple[list[Any], Any]:
     """Task objects for `simple_evaluate(tasks=..., num_fewshot=None)`, in order, and their TaskManager.
 
@@ -37,6 +41,7 @@ def open_tasks(
     Args:
         data: folder of local data files; stays the one of `TSUMUGU_DATA` where None.
         folder: where the task files are.
+        dynamic_length: as in `HarnessTask`; False for models that do not know `longest_of`.
 
     Raises:
         TsumuguError: the harness is missing, a task file is wrong, or its data are not to be had.
@@ -65,7 +70,9 @@ def open_tasks(
         if choice.name not in files and choice.name not in LEADERBOARD:
             raise TsumuguError(f"there is no task {choice.name!r} in {folder}")
         place = files[choice.name].path if choice.name in files else leaderboard / f"{choice.name}.yaml"
-        opened.append(_open(manager, choice, place))
+        task = _open(manager, choice, place)
+        task.dynamic_length = dynamic_length
+        opened.append(task)
     return opened, manager
 
 
@@ -77,13 +84,11 @@ def _open(manager: Any, choice: TaskChoice, place: Path) -> Any:
         changes |= _local_leaderboard(choice.name)
     try:
         # The manager changes keys of a registered task only where it is named inside a group.
-        task = manager.load({"group": "chosen", "task": [changes]})["tasks"][choice.name]
+        return manager.load({"group": "chosen", "task": [changes]})["tasks"][choice.name]
     except TsumuguError:
         raise
     except _SLIPS as error:
         raise TsumuguError(f"{place}: {type(error).__name__}: {error}") from error
-    task.dynamic_length = True
-    return task
 
 
 def _local_leaderboard(name: str) -> dict[str, Any]:
