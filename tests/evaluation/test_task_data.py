@@ -11,11 +11,12 @@ from tsumugu.errors import TsumuguError
 
 pytest.importorskip("lm_eval")
 
+from datasets import Dataset, DatasetDict
 from lm_eval.evaluator import evaluate
 from lm_eval.models.dummy import DummyLM
 
 from tsumugu.evaluation.baselines import task_baseline
-from tsumugu.evaluation.data import DATA_VARIABLE, SOURCES, TEST, TRAIN, load, local_file
+from tsumugu.evaluation.data import DATA_VARIABLE, SOURCES, TEST, TRAIN, HubSet, load, local_file, local_rows
 from tsumugu.evaluation.groups import LEADERBOARD, TaskChoice, all_tasks
 from tsumugu.evaluation.harness_task import few_shot_split
 from tsumugu.evaluation.task_loading import open_tasks
@@ -83,6 +84,23 @@ def test_every_task_runs_from_local_files(tiny: Path) -> None:
         baseline = task_baseline(results["samples"][name])
         assert baseline is not None
         assert baseline.chance == pytest.approx(chance)
+
+
+@pytest.mark.parametrize("data_set", SOURCES)
+def test_the_hub_gives_the_same_examples_as_local_files(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, data_set: str
+) -> None:
+    monkeypatch.setenv(DATA_VARIABLE, str(tiny))
+    expected = {split: found.to_list() for split, found in load(data_set).items()}
+    rows, hub = local_rows(data_set), SOURCES[data_set].hub
+    if isinstance(hub, HubSet):
+        there = DatasetDict({hub.splits[split]: Dataset.from_list(found) for split, found in rows.items()})
+        monkeypatch.setattr("datasets.load_dataset", lambda path, name: there)
+    else:
+        paths = {file: str(local_file(data_set, split)) for split, file in hub.files.items()}
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda path, file, repo_type: paths[file])
+    monkeypatch.delenv(DATA_VARIABLE)
+    assert {split: found.to_list() for split, found in load(data_set).items()} == expected
 
 
 def test_a_subfolder_jglue_is_looked_into_and_both_kinds_of_name(
