@@ -136,8 +136,12 @@ def test_the_split_of_the_examples_can_be_asked(tiny: Path) -> None:
     assert [few_shot_split(task) for task in tasks] == [TRAIN, None, TEST]
 
 
-def test_tasks_of_the_harness_leave_the_question_out_too(without_train: Path) -> None:
-    tasks, _ = open_tasks([TaskChoice(name) for name in LEADERBOARD], without_train)
+def test_tasks_of_the_harness_leave_the_question_out_too(
+    without_train: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        tasks, _ = open_tasks([TaskChoice(name) for name in LEADERBOARD], without_train)
+    assert caplog.text.count("cannot stand beside published ones") == 7
     assert {task.config.task: few_shot_split(task) for task in tasks} == {
         "ja_leaderboard_jaqket_v2": "validation",
         "ja_leaderboard_jcommonsenseqa": "validation",
@@ -171,6 +175,11 @@ def test_missing_data_name_the_files_the_hub_and_what_to_do(tmp_path: Path) -> N
     assert str(tmp_path / "jglue") in message
     assert "Rakuten/JGLUE" in message
     assert "--data DIR" in message
+
+
+def test_missing_data_of_a_task_of_the_harness_are_told_in_the_same_way(tmp_path: Path) -> None:
+    with pytest.raises(TsumuguError, match="the data set mgsm is not at hand.*mgsm_ja.tsv.*juletxara/mgsm"):
+        open_tasks([TaskChoice("ja_leaderboard_mgsm")], tmp_path)
 
 
 def test_files_beside_a_script_are_fetched_without_the_script(tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def _hub_rows(data_set: str) -> dict[str, list[Row]]:
             return {split: list(found[there]) for split, there in wanted.items()}
         return {split: read_records(data_set, _fetch(hub.path, file)) for split, file in hub.files.items()}
     except Exception as error:
-        raise TsumuguError(_missing(data_set, error)) from error
+        raise TsumuguError(missing(data_set, error)) from error
 
 
 def _fetch(repository: str, file: str) -> Path:
@@ -187,7 +187,8 @@ def _fetch(repository: str, file: str) -> Path:
     return Path(hf_hub_download(repository, file, repo_type="dataset"))
 
 
-def _missing(data_set: str, error: Exception) -> str:
+def missing(data_set: str, error: Exception) -> str:
+    """What to say where a data set is neither local nor to be had from the hub."""
     source = SOURCES[data_set]
     named = os.environ.get(DATA_VARIABLE)
     looked = (

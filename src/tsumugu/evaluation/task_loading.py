@@ -46,18 +46,18 @@ def open_tasks(
     Raises:
         TsumuguError: the harness is missing, a task file is wrong, or its data are not to be had.
     """
-    from tsumugu.evaluation.data import DATA_VARIABLE
-
-    if data is not None:
-        os.environ[DATA_VARIABLE] = str(data)
     try:
         import lm_eval.tasks
         from lm_eval.api.registry import AGGREGATION_REGISTRY
         from lm_eval.config.task import TaskConfig
+
+        from tsumugu.evaluation.data import DATA_VARIABLE
     except ImportError as error:
         raise TsumuguError(
             f"tasks need lm-evaluation-harness ({error}). Install it with pip install 'tsumugu[evaluate]'"
         ) from error
+    if data is not None:
+        os.environ[DATA_VARIABLE] = str(data)
     files = read_task_files(folder)
     known = [field.name for field in fields(TaskConfig)]
     for file in files.values():
@@ -77,6 +77,8 @@ def open_tasks(
 
 
 def _open(manager: Any, choice: TaskChoice, place: Path) -> Any:
+    from tsumugu.evaluation.data import missing
+
     changes: dict[str, Any] = {"task": choice.name}
     if choice.num_fewshot is not None:
         changes["num_fewshot"] = choice.num_fewshot
@@ -89,6 +91,11 @@ def _open(manager: Any, choice: TaskChoice, place: Path) -> Any:
         raise
     except _SLIPS as error:
         raise TsumuguError(f"{place}: {type(error).__name__}: {error}") from error
+    except (OSError, RuntimeError) as error:
+        # Only the harness's own tasks load by themselves; ours say it in `data`.
+        if choice.name not in LEADERBOARD:
+            raise
+        raise TsumuguError(missing(LEADERBOARD[choice.name], error)) from error
 
 
 def _local_leaderboard(name: str) -> dict[str, Any]:
@@ -97,6 +104,7 @@ def _local_leaderboard(name: str) -> dict[str, Any]:
     Where only the evaluated split is at hand, few-shot examples come from it, without the question.
     """
     from tsumugu.evaluation.data import TEST, TRAIN, local_file
+    from tsumugu.evaluation.harness_task import warn_of_split
 
     data_set = LEADERBOARD[name]
     if local_file(data_set, TEST) is None:
@@ -107,6 +115,7 @@ def _local_leaderboard(name: str) -> dict[str, Any]:
         # The harness leaves the question out only where examples come from `test_split`.
         changes |= {"training_split": None, "validation_split": None, "test_split": evaluated}
         changes["fewshot_split"] = evaluated
+        warn_of_split(name)
     return changes
 
 
