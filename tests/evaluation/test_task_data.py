@@ -17,7 +17,7 @@ from lm_eval.models.dummy import DummyLM
 
 from tsumugu.evaluation.baselines import task_baseline
 from tsumugu.evaluation.data import DATA_VARIABLE, SOURCES, TEST, TRAIN, HubSet, load, local_file, local_rows
-from tsumugu.evaluation.groups import LEADERBOARD, TaskChoice, all_tasks
+from tsumugu.evaluation.groups import GROUPS, LEADERBOARD, TaskChoice, all_tasks
 from tsumugu.evaluation.harness_task import few_shot_split
 from tsumugu.evaluation.task_loading import open_tasks
 
@@ -199,10 +199,19 @@ def test_a_file_of_another_form_is_named(tmp_path: Path, text: str) -> None:
         open_tasks([TaskChoice("jp_stable_jsquad_0.2")], tmp_path)
 
 
-def test_every_source_has_a_local_name_and_a_place_on_the_hub() -> None:
+def test_the_page_of_tasks_names_every_group_metric_and_local_file() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
     for source in SOURCES.values():
-        assert source.files[TEST]
-        assert "/" in source.hub.path
+        for files in source.files.values():
+            assert f"`{files[0]}`" in page
+    assert all(f"`{group}" in page for group in GROUPS)
+    for name, file in all_tasks().items():
+        if file is not None:
+            start = f"| `{name.rsplit('_0.', 1)[0]}"
+            rows = [line for line in page.splitlines() if line.startswith(start)]
+            (row,) = [line for line in rows if ("_title" in line) == ("_title" in name)]
+            assert f"| {', '.join(file.metrics)} |" in row
+            assert f" {file.metadata['version']} |" in row
 
 
 def test_a_zip_file_of_subjects_is_read_as_the_folder_is(
