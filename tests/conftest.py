@@ -17,6 +17,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
+from workers import Workers
 
 from tsumugu.engine import Resources
 from tsumugu.pipeline import run_stages
@@ -258,6 +259,13 @@ def ray_cluster() -> Iterator[None]:
         yield
         ray.shutdown()
         cluster.shutdown()
+
+
+@pytest.fixture(scope="session")
+def workers() -> Iterator[Workers]:
+    """Processes for jobs of groups of up to eight."""
+    with Workers(8) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

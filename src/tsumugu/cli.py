@@ -12,6 +12,7 @@ from pathlib import Path
 from tsumugu import __version__
 from tsumugu.corpus.questions import QUESTIONS as CORPUS
 from tsumugu.errors import Stopped, TsumuguError
+from tsumugu.evaluation.questions import QUESTIONS as EVALUATE
 from tsumugu.questions import find_question, parse_question
 from tsumugu.tokenizer.questions import QUESTIONS as TOKENIZER
 from tsumugu.tokens.questions import QUESTIONS as TOKENS
@@ -73,7 +74,10 @@ _STAGES = {
         "scores beside n-gram baselines",
         "Perplexity per token, character and byte on the held-out documents, the same for a unigram,\n"
         "a bigram and a Kneser-Ney model of the training tokens, and multiple-choice tasks through\n"
-        "lm-evaluation-harness.",
+        "lm-evaluation-harness.\n\n"
+        "Any model, ours or of others (each has its own --help):\n"
+        "  tsumugu evaluate model MODEL --text FILE   any model on any text and task\n"
+        "  tsumugu evaluate compare DIR_A DIR_B       what they left, in one table with tests",
     ),
     "release": (
         "a Hugging Face model directory",
@@ -90,7 +94,7 @@ _STAGES = {
 _PATIENCE = 15.0
 """Seconds in which torchrun ends the other processes when one has failed."""
 
-_QUESTIONS = {"corpus": CORPUS, "tokenizer": TOKENIZER, "tokens": TOKENS}
+_QUESTIONS = {"corpus": CORPUS, "tokenizer": TOKENIZER, "tokens": TOKENS, "evaluate": EVALUATE}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -276,8 +280,11 @@ def _print_result(folder: Path) -> None:
     for name, found in models.items():
         print(f"held-out bits per byte  {name:{width}}  {found['bits_per_byte']:.4f}")
     for name, found in scores["tasks"].items():
-        accuracy = f"{found['accuracy']:.3f} ± {found['accuracy_stderr']:.3f}"
-        print(f"accuracy on {name}  {accuracy} (chance {found['chance']})")
+        metric = found["main_metric"]
+        value, error = found["metrics"][metric]["value"], found["metrics"][metric]["stderr"]
+        spread = "" if error is None else f" ± {error:.3f}"
+        chance = "" if found["chance"] is None else f" (chance {found['chance']:.2f})"
+        print(f"{metric} on {name}  {value:.3f}{spread}{chance}")
     print(f"\n{sample['prompt']}{sample['continuation']}")
 
 

@@ -99,6 +99,8 @@ class Stage:
     """Everything of the recipe that the result depends on, as JSON."""
     publishes: tuple[str, ...] = ()
     """Files that are also copied to the top of the run folder."""
+    precious: str | None = None
+    """A folder of half-done work that nobody wants to lose for a changed recipe."""
     version: int = 1
     """Goes up when the same settings and inputs would give another result."""
 
@@ -163,6 +165,7 @@ STAGES: tuple[Stage, ...] = (
         reads=("tokenizer", "tokens"),
         function="tsumugu.training.stage:run",
         settings=lambda r: [*_dump(r.model, r.data), r.pretrain.result_settings(), r.seed],
+        precious="checkpoints",
         version=3,
     ),
     Stage(
@@ -170,6 +173,7 @@ STAGES: tuple[Stage, ...] = (
         reads=("tokenizer", "tokens", "pretrain"),
         function="tsumugu.evaluation.stage:run",
         settings=lambda r: _dump(r.evaluate),
+        version=2,
     ),
     Stage(
         name="release",
@@ -271,7 +275,7 @@ def _run_stage(
         say(f"{stage.name}: already done")
     else:
         if not _is_done(partial, fingerprint):
-            _prepare(partial, work, fingerprint)
+            _prepare(stage, partial, work, fingerprint)
             say(f"{stage.name}: running")
             started = time.perf_counter()
             counts = _load(stage.function)(
@@ -336,10 +340,18 @@ def _is_done(folder: Path, fingerprint: str) -> bool:
     return True
 
 
-def _prepare(partial: Path, work: Path, fingerprint: str) -> None:
-    """Keep half-done work of the same fingerprint; clear away anything else."""
+def _prepare(stage: Stage, partial: Path, work: Path, fingerprint: str) -> None:
+    """Keep half-done work of the same fingerprint; clear away anything else, unless it is precious."""
     marker = work / _FINGERPRINT
     if not (marker.exists() and marker.read_text() == fingerprint):
+        precious = partial / stage.precious if stage.precious else None
+        if precious is not None and precious.is_dir() and any(precious.iterdir()):
+            kept = ", ".join(sorted(path.name for path in precious.iterdir()))
+            raise TsumuguError(
+                f"{stage.name}: {precious} holds work of other settings or other data ({kept}), which this "
+                f"recipe cannot go on from. Take back the change to go on from there, give this run its own "
+                f"folder with --run DIR, or delete {partial} to begin again"
+            )
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(work, ignore_errors=True)
         write_text(marker, fingerprint)

@@ -56,6 +56,12 @@ class Recipe(Section):
                 f"pretrain.sequence_length is {self.pretrain.sequence_length}, but the model has "
                 f"only model.max_position_embeddings = {longest} positions"
             )
+        half = self.pretrain.sequence_length // 2
+        if self.evaluate.stride is not None and self.evaluate.stride > half:
+            raise ValueError(
+                f"evaluate.stride is {self.evaluate.stride}; it may be half of pretrain.sequence_length at "
+                f"most ({half}), so that every token is predicted from at least half a window"
+            )
         sources = [entry.source for entry in self.corpus.inputs]
         sources += [entry.source for entry in self.tokens.pretokenized]
         if len(set(sources)) < len(sources):

@@ -1,12 +1,10 @@
 """Scores are sums over every token once, with as much context as the model has."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
 
-from tsumugu.evaluation.perplexity import HeldOut, summarize
+from tsumugu.evaluation.language_model import NativeModel
 from tsumugu.evaluation.scoring import score, windows
 from tsumugu.model.config import ModelConfig
 from tsumugu.model.decoder import Decoder
@@ -43,7 +41,7 @@ def test_windows_score_every_token_once(total: int, first: int) -> None:
 def test_scores_equal_a_plain_computation() -> None:
     model = decoder()
     sequences = [(tokens(n, n), first) for n, first in ((20, 1), (7, 3), (33, 30), (2, 1))]
-    found = score(model, sequences, length=64, batch_size=3, description="test")
+    found = score(NativeModel(model), sequences, length=64, batch_size=3, description="test")
     for (ids, first), one in zip(sequences, found, strict=True):
         logits = model(torch.from_numpy(ids[None, :-1]))[0].log_softmax(-1)
         picked = logits[torch.arange(len(ids) - 1), torch.from_numpy(ids[1:])]
@@ -52,8 +50,8 @@ def test_scores_equal_a_plain_computation() -> None:
 
 def test_the_batch_size_changes_nothing() -> None:
     sequences = [(tokens(n, n), 1) for n in range(2, 40)]
-    one = score(decoder(), sequences, length=16, batch_size=1, description="test")
-    many = score(decoder(), sequences, length=16, batch_size=13, description="test")
+    one = score(NativeModel(decoder()), sequences, length=16, batch_size=1, description="test")
+    many = score(NativeModel(decoder()), sequences, length=16, batch_size=13, description="test")
     assert [s.log_probability for s in one] == pytest.approx([s.log_probability for s in many], abs=1e-4)
 
 
@@ -65,20 +63,10 @@ def test_greedy_continuations_are_recognised() -> None:
         ids.append(int(model(torch.tensor([ids]))[0, -1].argmax()))
     wrong = [*ids[:-1], (ids[-1] + 1) % 40]
     found = score(
-        model,
+        NativeModel(model),
         [(np.array(ids), 1), (np.array(wrong), 1)],
         length=16,
         batch_size=2,
         description="test",
     )
     assert [one.greedy for one in found] == [True, False]
-
-
-def test_a_uniform_model_has_the_perplexities_of_its_definition() -> None:
-    held_out = HeldOut(tokens=(10, 30), characters=(20, 60), bytes=(60, 180))
-    summary = summarize([-10 * math.log(16), -30 * math.log(16)], held_out)
-    assert summary["perplexity_per_token"] == pytest.approx(16)
-    assert summary["perplexity_per_character"] == pytest.approx(4)
-    assert summary["bits_per_byte"] == pytest.approx(40 * 4 / 240)
-    low, high = summary["bits_per_byte_interval"]
-    assert low == pytest.approx(high) == pytest.approx(40 * 4 / 240)

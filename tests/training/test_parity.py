@@ -18,6 +18,7 @@ from tsumugu.training.optimizer import build_optimizer
 from tsumugu.training.parallelize import ParallelModel, Settings, build_model
 from tsumugu.training.processes import build_mesh
 from tsumugu.training.step import compute_gradients, mean_loss, micro_batches
+from tsumugu.training.whole import whole_decoder
 
 VOCABULARY, LENGTH, BATCH, MICRO, STEPS = 64, 32, 16, 4, 20
 TOLERANCE = 1e-5
@@ -164,6 +165,37 @@ def lost_parameters(rank: int, layout: Layout) -> list[str]:
     mine = slice(model.data_rank * rows, (model.data_rank + 1) * rows)
     mean_loss(model, micro_batches(batch(0, "plain", mine), MICRO, model))
     return [name for name, parameter in model.named_parameters() if parameter is not before[name]]
+
+
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [
+        ("gpt2", Layout(data_shard=2, tensor=2, pipeline=2)),
+        (
+            "llama, untied",
+            Layout(data_replicate=2, context=2, pipeline=2, pipeline_schedule="zbv_zero_bubble"),
+        ),
+        ("gpt-neox, odd sizes", Layout(data_shard=4, tensor=2)),
+    ],
+    ids=str,
+)
+def test_the_whole_model_is_what_one_process_has(workers: Workers, name: str, layout: Layout) -> None:
+    alone = dict(trainee(name, Layout(), PretrainConfig(**RECIPE)).named_parameters())
+    for found in workers.run(gathered, layout.processes, name, layout):
+        assert list(found) == list(alone)
+        for parameter, value in found.items():
+            np.testing.assert_array_equal(value, alone[parameter].detach().numpy())
+
+
+def gathered(rank: int, name: str, layout: Layout) -> dict[str, Any]:
+    """All weights of the whole model, on this process."""
+    whole = whole_decoder(trainee(name, layout, PretrainConfig(**RECIPE)), dtype=torch.float32)
+    if whole.config.tie_word_embeddings:
+        assert whole.head is not None
+        assert whole.embedding is not None
+        assert whole.head.weight is whole.embedding.weight
+    assert not whole.training
+    return {key: value.detach().numpy() for key, value in whole.named_parameters()}
 
 
 def test_clipping_was_at_work() -> None:

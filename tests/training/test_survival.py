@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -51,12 +50,6 @@ from tsumugu.training.trainer import train
 
 Numbers = dict[str, str]
 """Checksums of whole tensors by name."""
-
-
-@pytest.fixture(scope="module")
-def workers() -> Iterator[Workers]:
-    with Workers(8) as found:
-        yield found
 
 
 def kinds(folder: Path) -> list[str]:

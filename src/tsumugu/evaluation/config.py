@@ -1,15 +1,11 @@
 """The `evaluate` section of a recipe."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from tsumugu.errors import TsumuguError
 from tsumugu.section import Section
-
-TaskName = Literal["kotowari"]
-"""Task files that ship with Tsumugu, in `evaluation/tasks`."""
-
-TASKS: tuple[str, ...] = get_args(TaskName)
 
 
 class EvaluateConfig(Section):
@@ -19,7 +15,35 @@ class EvaluateConfig(Section):
     """Order of the Kneser-Ney baseline; the unigram and the bigram are always computed."""
     ngram_training_tokens: Annotated[int, Field(ge=1)] = 50_000_000
     """Training tokens that the baselines count, from the first one on."""
-    tasks: tuple[TaskName, ...] = ("kotowari",)
-    """Multiple-choice tasks, run through lm-evaluation-harness."""
+    tasks: tuple[str, ...] = ("kotowari",)
+    """Tasks and groups of them, run through lm-evaluation-harness: `quick`, `line-2023`, `jp-stable-8`,
+    `japanese_leaderboard`, or names of docs/tasks.md. Their data come from the folder that TSUMUGU_DATA
+    names, or from the Hugging Face hub."""
     batch_size: Annotated[int, Field(ge=1)] = 16
     """Sequences in one forward pass."""
+    stride: Annotated[int, Field(ge=1)] | None = None
+    """Tokens by which windows over long documents move on, at most half of `pretrain.sequence_length`, so
+    that every token sees at least half a window; null: half of it."""
+
+    @field_validator("tasks")
+    @classmethod
+    def _tasks_exist(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return known_tasks(names)
+
+
+def known_tasks(names: tuple[str, ...]) -> tuple[str, ...]:
+    """`names`, for a validator.
+
+    Raises:
+        ValueError: one is no task and no group.
+    """
+    # Reading all task files takes longer than reading a recipe; the default needs none of them.
+    if names in ((), ("kotowari",)):
+        return names
+    from tsumugu.evaluation.groups import resolve_tasks
+
+    try:
+        resolve_tasks(names)
+    except TsumuguError as error:
+        raise ValueError(str(error)) from error
+    return names

@@ -1,148 +1,245 @@
-"""Our model behind the `LM` interface of lm-evaluation-harness, and its tasks run offline."""
+"""Tasks of lm-evaluation-harness, answered by our adapter: scores, their errors, and every item."""
 
+import io
 import logging
-import os
-from collections.abc import Sequence
+import math
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from tsumugu.errors import TsumuguError
-from tsumugu.evaluation.scoring import score
-from tsumugu.model.decoder import Decoder
-from tsumugu.tokenizer.encoder import Encoder
+from tsumugu.evaluation.answers import AnswerFile
+from tsumugu.evaluation.baselines import task_baseline
+from tsumugu.evaluation.groups import TaskChoice
+from tsumugu.evaluation.subject import Subject
+from tsumugu.training.processes import first_before_others
 
-TASK_FOLDER = Path(__file__).parent / "tasks"
-_MOST_NEW_TOKENS = 256
+_RESAMPLES = 200
+_SEED = 1234
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What a model reached on a task."""
+
+    facts: dict[str, Any]
+    """As `results.json` has it: version, few-shot count, questions, metrics with standard errors, ..."""
+    items: list[dict[str, Any]]
+    """One per question: `id`, `hash` (of the question as the data set has it), and its metrics."""
+    texts: list[str]
+    """What each question says, without instructions and examples."""
 
 
 def run_tasks(
-    model: Decoder,
-    encoder: Encoder,
-    tasks: Sequence[str],
+    subject: Subject,
+    choices: Sequence[TaskChoice],
     *,
-    length: int,
     batch_size: int,
-) -> dict[str, dict[str, Any]]:
-    """Accuracy and standard error of every task, zero-shot, by task name.
+    data: Path | None = None,
+    cache: Path | None = None,
+    quiet: bool = False,
+) -> dict[str, TaskResult]:
+    """Ask a model the questions of some tasks.
+
+    Under torchrun all processes call it together and share the questions; the results are the first
+    one's, the others get none. Greedy and seeded: the same model gets the same scores again.
+
+    Args:
+        subject: who is asked.
+        choices: of `groups.resolve_tasks`.
+        batch_size: rows in one forward pass of one process.
+        data: a folder of local data files; default: that of TSUMUGU_DATA, if there is one.
+        cache: a folder for what is answered already, so that a crash costs no answer twice.
+        quiet: without progress bars.
 
     Raises:
-        TsumuguError: lm-evaluation-harness is not installed.
+        TsumuguError: lm-evaluation-harness is not installed, a task file is wrong, or data are missing.
     """
-    # The task files lie here and need nothing from the network.
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if not choices:
+        return {}
+    opened = open_together(choices, data)
+    from tsumugu.evaluation.answering import TsumuguLM
+
+    model = TsumuguLM(subject, batch_size=batch_size, quiet=quiet)
+    if cache is not None:
+        owner = {**subject.facts, "prompt_start": list(subject.prompt_start)}
+        model.answers = first_before_others(
+            f"answers {cache}", lambda: AnswerFile(cache, owner, rank=model.rank)
+        )
+    return evaluate_tasks(model, choices, opened)
+
+
+def open_together(choices: Sequence[TaskChoice], data: Path | None = None) -> list[Any]:
+    """The harness's task objects of some choices, in order; downloads are the first process's.
+
+    Raises:
+        TsumuguError: as `run_tasks`.
+    """
     try:
-        from lm_eval.evaluator import simple_evaluate
-        from lm_eval.tasks import TaskManager
+        import lm_eval  # noqa: F401
     except ImportError as error:
         raise TsumuguError(
             f"evaluate.tasks needs lm-evaluation-harness ({error}). Install it with "
             f"pip install 'tsumugu[evaluate]', or run without tasks: evaluate.tasks=[]"
         ) from error
+    from tsumugu.evaluation.task_loading import open_tasks
+
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    results = simple_evaluate(
-        model=_language_model(model, encoder, length=length, batch_size=batch_size),
-        tasks=list(tasks),
-        task_manager=TaskManager(include_path=str(TASK_FOLDER), include_defaults=False),
-        num_fewshot=0,
-        bootstrap_iters=0,
-        log_samples=False,
+    names = " ".join(choice.name for choice in choices)
+    tasks: list[Any] = first_before_others(f"tasks {names}", lambda: open_tasks(choices, data)[0])
+    return tasks
+
+
+def evaluate_tasks(model: Any, choices: Sequence[TaskChoice], opened: Sequence[Any]) -> dict[str, TaskResult]:
+    """Put the questions of opened tasks to a `TsumuguLM`; those with one limit together."""
+    by_limit: dict[int | None, list[int]] = defaultdict(list)
+    for index, choice in enumerate(choices):
+        by_limit[choice.limit].append(index)
+    found: dict[str, TaskResult] = {}
+    for limit, chosen in by_limit.items():
+        found |= _evaluate(model, {choices[i].name: opened[i] for i in chosen}, limit)
+    return {choice.name: found[choice.name] for choice in choices if choice.name in found}
+
+
+def _evaluate(model: Any, tasks: Mapping[str, Any], limit: int | None) -> dict[str, TaskResult]:
+    from lm_eval.evaluator import evaluate
+
+    for task in tasks.values():
+        # Examples are drawn anew each time, from the same numbers.
+        task.set_fewshot_seed(seed=_SEED)
+    with _own_random_numbers(), _without_bars(model.quiet):
+        results = evaluate(
+            lm=model,
+            task_dict={"tasks": dict(tasks), "groups": {}},
+            limit=limit,
+            bootstrap_iters=0,
+            log_samples=True,
+        )
+    unusual = {kind: _sum(model, dict(counts)) for kind, counts in model.unusual.items()}
+    if results is None:
+        return {}
+    found = {}
+    for name, task in tasks.items():
+        samples = results["samples"][name]
+        found[name] = _result(task, samples, results["results"][name], unusual)
+    return found
+
+
+def _sum(model: Any, counts: dict[str, int]) -> dict[str, int]:
+    """Counts by task, of all processes together."""
+    everyone = model.gather_object(counts)
+    total: dict[str, int] = defaultdict(int)
+    for theirs in everyone or []:
+        for name, count in theirs.items():
+            total[name] += count
+    return total
+
+
+def _result(
+    task: Any,
+    samples: Sequence[Mapping[str, Any]],
+    scores: Mapping[str, Any],
+    unusual: Mapping[str, Mapping[str, int]],
+) -> TaskResult:
+    from tsumugu.evaluation.harness_task import few_shot_split
+
+    name = task.config.task
+    samples = sorted(samples, key=lambda sample: (sample["filter"], sample["doc_id"]))
+    filters = sorted({sample["filter"] for sample in samples})
+    metrics: dict[str, dict[str, float | None]] = {}
+    by_item: dict[int, dict[str, float]] = defaultdict(dict)
+    for filtered in filters:
+        of_filter = [sample for sample in samples if sample["filter"] == filtered]
+        for metric in of_filter[0]["metrics"]:
+            label = metric if len(filters) == 1 else f"{metric} ({filtered})"
+            values = [sample[metric] for sample in of_filter]
+            metrics[label] = {
+                "value": _number(scores[f"{metric},{filtered}"]),
+                "stderr": _stderr(values, task.aggregation()[metric]),
+            }
+            for sample, value in zip(of_filter, values, strict=True):
+                if isinstance(value, int | float):
+                    by_item[sample["doc_id"]][label] = float(value)
+    first = [sample for sample in samples if sample["filter"] == filters[0]]
+    baseline = task_baseline(first)
+    return TaskResult(
+        facts={
+            "version": task.config.metadata.get("version") if task.config.metadata else None,
+            "num_fewshot": task.config.num_fewshot or 0,
+            "few_shot_from": few_shot_split(task),
+            "questions": len(first),
+            "metrics": metrics,
+            "main_metric": next(iter(metrics)),
+            "chance": baseline.chance if baseline else None,
+            "majority": baseline.majority if baseline else None,
+            **{kind: counts.get(name, 0) for kind, counts in unusual.items()},
+        },
+        items=[
+            {"id": sample["doc_id"], "hash": sample["doc_hash"], **by_item[sample["doc_id"]]}
+            for sample in first
+        ],
+        texts=[_question_text(sample["doc"]) for sample in first],
     )
-    return {
-        name: {
-            "accuracy": found["acc,none"],
-            "accuracy_stderr": _binomial_stderr(found["acc,none"], results["n-samples"][name]["effective"]),
-            "accuracy_by_length": found["acc_norm,none"],
-            "questions": results["n-samples"][name]["effective"],
-            "chance": 0.25,
-        }
-        for name, found in results["results"].items()
-    }
 
 
-def _binomial_stderr(accuracy: float, questions: int) -> float:
-    return float(np.sqrt(accuracy * (1 - accuracy) / (questions - 1)))
+def _stderr(values: Sequence[Any], aggregate: Any) -> float | None:
+    """Standard error over questions: of a mean, by its formula; of anything else (a correlation, a
+    balanced accuracy), the standard deviation over bootstrap samples."""
+    if len(values) < 2:
+        return None
+    if all(isinstance(value, int | float) for value in values):
+        return float(np.std(values, ddof=1) / math.sqrt(len(values)))
+    draw = np.random.default_rng(0)
+    resampled = [
+        aggregate([values[index] for index in draw.integers(0, len(values), len(values))])
+        for _ in range(_RESAMPLES)
+    ]
+    return _number(np.std([value for value in resampled if np.isfinite(value)], ddof=1))
 
 
-def _language_model(model: Decoder, encoder: Encoder, *, length: int, batch_size: int) -> Any:
-    """An instance of the harness's `LM`; made here, since the harness is an optional dependency."""
-    from lm_eval.api.model import LM
-
-    start, eos = encoder.prompt_start, encoder.eos_id
-
-    class TsumuguLM(LM):  # type: ignore[misc]
-        """Answers requests with the sums of log-probabilities of our decoder."""
-
-        def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
-            """Log-probability of each continuation after its context."""
-            sequences = [_join(encoder, *request.args) for request in requests]
-            scored = score(
-                model,
-                sequences,
-                length=length,
-                batch_size=batch_size,
-                description="evaluate: tasks",
-            )
-            return [(one.log_probability, one.greedy) for one in scored]
-
-        def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
-            """Log-probability of each whole text."""
-            sequences = [(_ids([start, *encoder.encode(request.args[0])]), 1) for request in requests]
-            scored = score(
-                model,
-                sequences,
-                length=length,
-                batch_size=batch_size,
-                description="evaluate: texts",
-            )
-            return [one.log_probability for one in scored]
-
-        def generate_until(self, requests: list[Any]) -> list[str]:
-            """Greedy continuations up to a stop text."""
-            return [_continue(model, encoder, *request.args, eos=eos, length=length) for request in requests]
-
-    return TsumuguLM()
+def _number(value: Any) -> float | None:
+    """JSON has no word for what is not a number."""
+    return float(value) if np.isfinite(value) else None
 
 
-def _join(encoder: Encoder, context: str, continuation: str) -> tuple[NDArray[np.int64], int]:
-    """The ids of both, and where the continuation's begin, as the harness's own models count it."""
-    before = encoder.encode(context)
-    whole = encoder.encode(context + continuation)
-    return _ids([encoder.prompt_start, *whole]), min(len(before) + 1, len(whole))
+def _question_text(example: Any) -> str:
+    """The texts of an example, in the order of its fields."""
+    if isinstance(example, str):
+        return example
+    if isinstance(example, Mapping):
+        return "\n".join(filter(None, (_question_text(value) for value in example.values())))
+    if isinstance(example, Sequence):
+        return "\n".join(filter(None, (_question_text(value) for value in example)))
+    return ""
 
 
-@torch.no_grad()
-def _continue(
-    model: Decoder,
-    encoder: Encoder,
-    context: str,
-    settings: dict[str, Any],
-    *,
-    eos: int,
-    length: int,
-) -> str:
-    stops = settings.get("until") or []
-    stops = [stops] if isinstance(stops, str) else stops
-    device = next(model.parameters()).device
-    prompt = [encoder.prompt_start, *encoder.encode(context)]
-    new: list[int] = []
-    text = ""
-    while len(new) < settings.get("max_gen_toks", _MOST_NEW_TOKENS) and not any(
-        stop in text for stop in stops
-    ):
-        seen = torch.tensor([(prompt + new)[-length:]], device=device)
-        token = int(model(seen)[0, -1].argmax())
-        if token == eos:
-            break
-        new.append(token)
-        text = encoder.decode(new)
-    for stop in stops:
-        text = text.split(stop)[0]
-    return text
+@contextmanager
+def _without_bars(quiet: bool) -> Iterator[None]:
+    """The harness shows a bar of its own while it writes prompts, and has no switch for it."""
+    if not quiet:
+        yield
+        return
+    with redirect_stderr(io.StringIO()):
+        yield
 
 
-def _ids(values: list[int]) -> NDArray[np.int64]:
-    return np.array(values, dtype=np.int64)
+@contextmanager
+def _own_random_numbers() -> Iterator[None]:
+    """Tasks may draw; what they draw is always the same, and nobody else's numbers change."""
+    state, numpy_state = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        random.seed(_SEED)
+        np.random.seed(_SEED)
+        torch.manual_seed(_SEED)
+        try:
+            yield
+        finally:
+            random.setstate(state)
+            np.random.set_state(numpy_state)

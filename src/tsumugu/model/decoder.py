@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tsumugu.model.attention import Documents, Scope, attend, causal_scope, takes_boundaries
+from tsumugu.model.cache import LayerMemory, Memory
 from tsumugu.model.config import ModelConfig
 from tsumugu.model.loss import linear_cross_entropy
 from tsumugu.model.products import Linear
@@ -36,6 +37,8 @@ class Positions(NamedTuple):
     rotary: tuple[Tensor, Tensor] | None
     scopes: tuple[Scope, ...] = (Scope(),)
     """Of attention; one for every piece of `Decoder.pieces`."""
+    memory: LayerMemory | None = None
+    """What the layer knows of earlier tokens."""
 
 
 class Decoder(nn.Module):
@@ -96,9 +99,25 @@ class Decoder(nn.Module):
         return out
 
     def hidden(
-        self, x: Tensor, *, positions: Tensor | None = None, documents: Documents | None = None
+        self,
+        x: Tensor,
+        *,
+        positions: Tensor | None = None,
+        documents: Documents | None = None,
+        scope: Scope | None = None,
+        memory: Memory | None = None,
     ) -> Tensor:
-        """The last hidden states `[B, T, D]`, for those who need few of the logits."""
+        """The last hidden states `[B, T, D]`, for those who need few of the logits.
+
+        Args:
+            x: as in `forward`.
+            positions: as in `forward`.
+            documents: as in `forward`.
+            scope: which keys the queries see, for those who know better than `documents` can say.
+            memory: of tokens that were read before, or where to keep these; it knows positions and scope.
+        """
+        if memory is not None:
+            positions, scope = memory.positions, memory.scope
         if positions is None:
             positions = torch.arange(x.shape[1], device=x.device)[None]
         if self.embedding is not None:
@@ -106,8 +125,10 @@ class Decoder(nn.Module):
             if self.position_embedding is not None:
                 x = x + self.position_embedding(positions)
             x = self.dropout(x)
-        where = self._positions(positions, documents, x)
-        for layer in self.layers.values():
+        where = self._positions(positions, documents, x, scope)
+        for name, layer in self.layers.items():
+            if memory is not None:
+                where = where._replace(memory=memory.layer(name))
             x = layer(x, where)
         if self.norm is not None:
             x = self.norm(x)
@@ -117,11 +138,15 @@ class Decoder(nn.Module):
         """Which places of a sequence the `length` tokens stand at that are here, piece by piece."""
         return [range(length)]
 
-    def _positions(self, positions: Tensor, documents: Documents | None, x: Tensor) -> Positions:
+    def _positions(
+        self, positions: Tensor, documents: Documents | None, x: Tensor, scope: Scope | None
+    ) -> Positions:
         config = self.config
         rotary = None
         if config.architecture != "gpt2":
             rotary = rotary_table(positions, config.head_size, base=config.rotary_base)
+        if scope is not None:
+            return Positions(rotary, (scope,))
         by_boundaries = takes_boundaries(x.device, x.dtype, config.head_size)
         scopes = [
             causal_scope(places, len(x), documents, by_boundaries=by_boundaries, device=x.device)
@@ -184,6 +209,8 @@ class Attention(nn.Module):
         if where.rotary is not None:
             q, k = rotate(q, where.rotary), rotate(k, where.rotary)
         q, k = q.to(v.dtype), k.to(v.dtype)
+        if where.memory is not None:
+            k, v = where.memory.extend(k, v)
         out = self.attend(q, k, v, where)  # [B, H, T, K]
         projected: Tensor = self.output(out.transpose(1, 2).flatten(2))
         return projected

@@ -127,15 +127,14 @@ def _bits_chart(scores: Mapping[str, Any]) -> Any:
 
 
 def _task_chart(scores: Mapping[str, Any]) -> Any:
-    bars = [
-        Bar(
-            f"{name} ({found['questions']})",
-            found["accuracy"],
-            max(0.0, found["accuracy"] - 1.96 * found["accuracy_stderr"]),
-            min(1.0, found["accuracy"] + 1.96 * found["accuracy_stderr"]),
-            css="kept",
-        )
-        for name, found in scores["tasks"].items()
-    ]
-    chance = next(iter(scores["tasks"].values()))["chance"] if scores["tasks"] else None
-    return bar_chart(bars, high=1.0, marker=chance) if bars else ""
+    bars = []
+    for name, found in scores["tasks"].items():
+        main = found["metrics"][found["main_metric"]]
+        if main["value"] is None:
+            continue
+        reach = 1.96 * (main["stderr"] or 0.0)
+        low, high = (min(1.0, max(0.0, main["value"] + sign * reach)) for sign in (-1, 1))
+        label = f"{name} ({found['main_metric']})"
+        bars.append(Bar(label, min(1.0, max(0.0, main["value"])), low, high, css="kept"))
+    chances = {found["chance"] for found in scores["tasks"].values()}
+    return bar_chart(bars, high=1.0, marker=chances.pop() if len(chances) == 1 else None) if bars else ""

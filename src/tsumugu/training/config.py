@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from tsumugu.evaluation.config import known_tasks
 from tsumugu.section import Section
 from tsumugu.training.layout import LayoutConfig
 
@@ -137,6 +138,24 @@ class ProfileConfig(Section):
     """How many steps, one after the other. Traces are large: a few are enough."""
 
 
+class TaskEvaluationConfig(Section):
+    """Tasks that the model answers while it is trained."""
+
+    every: Count
+    """Steps between two evaluations."""
+    tasks: Annotated[tuple[str, ...], Field(min_length=1)] = ("kotowari",)
+    """Tasks or groups of them, as in `evaluate.tasks`."""
+    limit: Count | None = None
+    """Questions of each task, the first ones; default: all."""
+    batch_size: Count = 16
+    """Rows in one forward pass of one process."""
+
+    @field_validator("tasks")
+    @classmethod
+    def _tasks_exist(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return known_tasks(names)
+
+
 class PretrainConfig(Section):
     """Token shards to a trained model."""
 
@@ -183,6 +202,9 @@ class PretrainConfig(Section):
     """Steps between two measurements of the validation loss."""
     validation_sequences: Count = 64
     """Sequences of the validation split that these measurements read, always the same ones."""
+    evaluation: TaskEvaluationConfig | None = None
+    """Tasks that the model answers along the way, all processes together. Each of them holds the weights of
+    the whole model as long as that takes."""
     checkpoint_every: Count = 100
     """Steps between two checkpoints."""
     keep_checkpoints: Count = 2
@@ -224,8 +246,9 @@ class PretrainConfig(Section):
 
     def result_settings(self) -> dict[str, object]:
         """What the trained model depends on, up to rounding: not who computes it, nor who watches."""
-        others = {"layout", "micro_batch_size", "compile", "activation_checkpointing", "deterministic"}
-        return self.model_dump(mode="json", exclude=others | {"profile", "tracking", "keep_checkpoints"})
+        computing = {"layout", "micro_batch_size", "compile", "activation_checkpointing", "deterministic"}
+        watching = {"profile", "tracking", "evaluation", "keep_checkpoints"}
+        return self.model_dump(mode="json", exclude=computing | watching)
 
     def _check_batch_size_warmup(self) -> None:
         warmup = self.batch_size_warmup

@@ -1,5 +1,6 @@
 """What a training run is given."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,3 +31,5 @@ class Job:
     peak_flops: float | None
     """Of one device; None if unknown."""
     trackers: Trackers
+    examine: Callable[[ParallelModel], dict[str, float]] | None = None
+    """Asks the model as it is now, on all processes together; the scores by name are the first one's."""

@@ -113,6 +113,14 @@ class Reporter:
             text += f", {found['validation_bits_per_byte']:.4f} bits per byte"
         self._bar.write(f"pretrain: step {progress.step}, {text}")
 
+    def examined(self, progress: Progress, scores: dict[str, float]) -> None:
+        """Tasks are answered."""
+        if not self._speaks:
+            return
+        self._write({"step": progress.step, "tokens": progress.tokens, **scores})
+        text = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
+        self._bar.write(f"pretrain: step {progress.step}, {text}")
+
     def rewound(self, failed_at: int, progress: Progress, verdict: Verdict, samples: list[range]) -> None:
         """Training went back."""
         if not self._speaks or self._log is None:

@@ -39,8 +39,11 @@ from tsumugu.training.throughput import flops_per_token, peak_flops
 from tsumugu.training.tracking import Trackers, open_trackers
 from tsumugu.training.trainer import train
 from tsumugu.training.validation import held_out
+from tsumugu.training.whole import whole_bytes
 
 _WORD = "pretrain"
+_SHARE_FOR_WHOLE = 0.4
+"""Of a device's memory, for the whole model beside its parts and their optimizer."""
 _TRAIN, _DONE, _FAILED = "train", "done", "failed"
 
 
@@ -129,6 +132,18 @@ def _train(context: StageContext, process: Process) -> Counts:
         latest = latest_checkpoint(context.folder / "checkpoints")
         done = int(latest.name.rpartition("-")[2]) if latest else 0
         trackers = open_trackers(config.tracking, side_folder, recipe.name, done)
+    examine = None
+    if config.evaluation:
+        # The harness is an optional dependency.
+        from tsumugu.evaluation.examining import examiner
+
+        _refuse_too_large(recipe, encoder.vocab_size, process)
+        examine = examiner(
+            config.evaluation,
+            encoder,
+            sequence_length=config.sequence_length,
+            dtype=product_dtype(config.precision, process.device),
+        )
     job = Job(
         model=model,
         config=config,
@@ -149,6 +164,7 @@ def _train(context: StageContext, process: Process) -> Counts:
         flops_per_token=flops_per_token(recipe.model, encoder.vocab_size, config.sequence_length),
         peak_flops=_peak(process),
         trackers=trackers,
+        examine=examine,
     )
     progress = train(job)
 
@@ -209,6 +225,19 @@ def _build(recipe: Recipe, vocab_size: int, layout: Layout, micro: int, process:
         ),
         micro_batch=(micro, config.sequence_length // layout.context),
     )
+
+
+def _refuse_too_large(recipe: Recipe, vocab_size: int, process: Process) -> None:
+    memory = machines(process).memory
+    needed = whole_bytes(
+        recipe.model, vocab_size, dtype=product_dtype(recipe.pretrain.precision, process.device)
+    )
+    if memory is not None and needed > _SHARE_FOR_WHOLE * memory:
+        raise TsumuguError(
+            f"pretrain.evaluation: the whole model takes {needed / 1e9:.1f} GB on each device while it is "
+            f"asked, more than {_SHARE_FOR_WHOLE:.0%} of the {memory / 1e9:.1f} GB there. Evaluate "
+            f"checkpoints apart from training: tsumugu evaluate model RUN/pretrain.partial/checkpoints/step-N"
+        )
 
 
 def _open_loader(context: StageContext) -> Loader:

@@ -137,6 +137,8 @@ class _Run:
                     self.stop()
                 if self._measures_now():
                     self._validate()
+                if job.examine and config.evaluation and step % config.evaluation.every == 0:
+                    self.reporter.examined(progress, job.examine(job.model))
                 if step == config.steps or step % config.checkpoint_every == 0:
                     self._save()
                 began = time.perf_counter()

@@ -1,0 +1,107 @@
+"""What a model has answered already, on disk, so that a crash costs no answer twice.
+
+A file per process, a line per answer, appended as soon as it is known. The key of an answer is a
+hash of the request; the folder belongs to one model with one context, so another model asks again.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+from tsumugu.files import read_json, write_json
+
+_LOG = logging.getLogger(__name__)
+_OWNER = "owner.json"
+
+
+class Answers(Protocol):
+    """Answers by request."""
+
+    def get(self, kind: str, request: Sequence[Any]) -> Any:
+        """What is known, or None."""
+
+    def put(self, kind: str, request: Sequence[Any], answer: Any) -> None:
+        """Keep an answer, which is JSON."""
+
+
+class NoAnswers:
+    """Nothing is known and nothing is kept."""
+
+    def get(self, kind: str, request: Sequence[Any]) -> Any:
+        """None."""
+        return None
+
+    def put(self, kind: str, request: Sequence[Any], answer: Any) -> None:
+        """Nothing."""
+
+
+class AnswerFile:
+    """Answers below a folder."""
+
+    def __init__(self, folder: Path, owner: dict[str, Any], *, rank: int = 0) -> None:
+        """Open `folder`, which is emptied if its answers are of another `owner` (a JSON object that
+        describes the model); this process appends to the file of its `rank`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if rank == 0 and (not (folder / _OWNER).is_file() or read_json(folder / _OWNER) != owner):
+            for path in folder.glob("answers-*.jsonl"):
+                path.unlink()
+            write_json(folder / _OWNER, owner)
+        self._known: dict[str, Any] = {}
+        for path in sorted(folder.glob("answers-*.jsonl")):
+            self._known.update(_read(path))
+        self._path = folder / f"answers-{rank}.jsonl"
+        self._file: TextIO | None = None
+
+    def get(self, kind: str, request: Sequence[Any]) -> Any:
+        """See `Answers.get`."""
+        return self._known.get(_key(kind, request))
+
+    def put(self, kind: str, request: Sequence[Any], answer: Any) -> None:
+        """See `Answers.put`."""
+        if self._file is None:
+            _drop_torn_line(self._path)
+            # Line by line: what is written survives the process.
+            self._file = self._path.open("a", encoding="utf-8", buffering=1)
+        key = _key(kind, request)
+        self._known[key] = answer
+        self._file.write(json.dumps([key, answer], ensure_ascii=False) + "\n")
+
+    def close(self) -> None:
+        """Nothing more is put."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _key(kind: str, request: Sequence[Any]) -> str:
+    text = json.dumps([kind, *request], ensure_ascii=False, sort_keys=True)
+    # A text may hold half of a surrogate pair.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found = {}
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        if not line:
+            continue
+        try:
+            key, answer = json.loads(line)
+        except ValueError:
+            # The line that a crash cut short; its question is asked again.
+            _LOG.warning("%s: line %d is not whole, and is left out", path, number)
+            continue
+        found[key] = answer
+    return found
+
+
+def _drop_torn_line(path: Path) -> None:
+    if not path.is_file():
+        return
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        with path.open("r+b") as file:
+            file.truncate(whole)

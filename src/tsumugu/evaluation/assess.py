@@ -1,0 +1,252 @@
+"""Models on texts and tasks, one model in memory at a time: the work of `tsumugu evaluate model`.
+
+Each model's results lie in a folder of its own, and what is there for the same model, text and
+settings is not computed again. Under torchrun, documents and questions are shared among the
+processes; the first one alone writes.
+"""
+
+import gc
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from tsumugu.errors import TsumuguError
+from tsumugu.evaluation.groups import TaskChoice
+from tsumugu.evaluation.keeping import KeptResults
+from tsumugu.evaluation.measuring import Measured, measure, windows_for
+from tsumugu.evaluation.perplexity import Difference, Predicted, paired_difference, summarize_sources
+from tsumugu.evaluation.results import RESULTS, Results, TaskFigures, TextFigures, safe_name
+from tsumugu.evaluation.subject import Subject, open_subject
+from tsumugu.evaluation.texts import Texts
+from tsumugu.training.processes import broadcast_object
+
+_ANSWERS = "answers"
+"""What `run_tasks` keeps of a task that it did not finish."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How models are asked."""
+
+    batch_size: int = 16
+    context: int | None = None
+    """Tokens that a model sees at once, if it can see more."""
+    stride: int | None = None
+    """By which windows over long texts move on; default: half of what the model sees."""
+    data: Path | None = None
+    """Where the data of tasks lie."""
+    add_bos: bool | None = None
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class Assessed:
+    """One model, assessed."""
+
+    folder: Path
+    results: Results
+    documents: dict[str, tuple[Predicted, ...]]
+    """By text."""
+    unreadable: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """By text: the places and the reasons."""
+
+    @property
+    def name(self) -> str:
+        """Of the model."""
+        return self.results.name
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """All models of one call, with the texts and tasks of this call alone."""
+
+    models: tuple[Assessed, ...]
+    texts: tuple[str, ...]
+    tasks: tuple[str, ...]
+
+    def differences(self, text: str) -> list[tuple[str, Difference]]:
+        """Of every other model from the first one, on a text."""
+        first, *others = self.models
+        return [
+            (other.name, paired_difference(first.documents[text], other.documents[text])) for other in others
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """The results of every model, and their differences."""
+        return {
+            "models": [
+                {
+                    "folder": str(one.folder),
+                    **one.results.to_json(),
+                    "unreadable": {name: list(each) for name, each in one.unreadable.items() if each},
+                }
+                for one in self.models
+            ],
+            "differences": {
+                text: [
+                    {
+                        "model": name,
+                        "than": self.models[0].name,
+                        **asdict(difference),
+                        "excludes_zero": difference.excludes_zero,
+                    }
+                    for name, difference in self.differences(text)
+                ]
+                for text in self.texts
+            },
+        }
+
+
+def assess(
+    places: Sequence[str],
+    texts: Sequence[Texts],
+    tasks: Sequence[TaskChoice],
+    *,
+    output: Path,
+    settings: Settings,
+    say: Callable[[str], None] = lambda text: None,
+) -> Assessment | None:
+    """Assess every model, and leave `output/MODEL/results.json`.
+
+    Args:
+        places: of models, as in `open_subject`.
+        texts: to be predicted.
+        tasks: to be answered, of `groups.resolve_tasks`.
+        output: folder of the models' folders.
+        settings: how they are asked.
+        say: told what happens.
+
+    Returns:
+        What was found out; None on all processes but the first.
+
+    Raises:
+        TsumuguError: a model cannot be opened or asked so, or two would share a folder.
+    """
+    for name, count in Counter(safe_name(place).casefold() for place in places).items():
+        if count > 1:
+            raise TsumuguError(f"{count} models would leave their results in {output / name}. Name each once")
+    models: list[Assessed | None] = []
+    for place in places:
+        if models:
+            _make_room()
+        subject = open_subject(place, add_bos=settings.add_bos, trust_remote_code=settings.trust_remote_code)
+        models.append(_assess(subject, texts, tasks, output=output, settings=settings, say=say))
+        del subject
+    finished = tuple(one for one in models if one is not None)
+    if not finished:
+        return None
+    return Assessment(finished, tuple(text.name for text in texts), tuple(task.name for task in tasks))
+
+
+def _make_room() -> None:
+    """What the model before has left goes before the next one comes."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def text_figures(measured: Measured, *, unreadable: int = 0) -> TextFigures:
+    """What results say of a text."""
+    sources = summarize_sources(measured.documents)
+    counts = {key: sources["all"][key] for key in ("documents", "tokens", "characters", "bytes")}
+    return TextFigures.model_validate(
+        {
+            **counts,
+            **asdict(measured.windows),
+            "unfaithful_documents": measured.unfaithful_documents,
+            "unknown_tokens": measured.unknown_tokens,
+            "unreadable": unreadable,
+            "sources": sources,
+        },
+        strict=False,
+    )
+
+
+def _assess(
+    subject: Subject,
+    texts: Sequence[Texts],
+    tasks: Sequence[TaskChoice],
+    *,
+    output: Path,
+    settings: Settings,
+    say: Callable[[str], None],
+) -> Assessed | None:
+    folder = output / safe_name(subject.name)
+    windows = windows_for(subject, context=settings.context, stride=settings.stride)
+    is_first = not dist.is_initialized() or dist.get_rank() == 0
+    found = KeptResults(folder, subject) if is_first else None
+    documents: dict[str, tuple[Predicted, ...]] = {}
+    for text in texts:
+        kept = found.kept_documents(text, windows) if found else None
+        if broadcast_object(kept is not None):
+            if found and kept:
+                say(f"{subject.name}: {text.name} is done already ({folder / RESULTS})")
+                documents[text.name] = kept
+            continue
+        measured = measure(
+            subject,
+            text,
+            windows,
+            batch_size=settings.batch_size,
+            description=f"{subject.name}: {text.name}",
+        )
+        if found and measured:
+            figures = text_figures(measured, unreadable=len(text.unreadable))
+            found.add(perplexity={text.name: figures}, documents={text.name: measured.documents})
+            documents[text.name] = measured.documents
+    _answer(found, subject, tasks, folder=folder, settings=settings, say=say)
+    if not found:
+        return None
+    return Assessed(
+        folder,
+        found.only([text.name for text in texts], [task.name for task in tasks]),
+        documents,
+        {text.name: text.unreadable for text in texts},
+    )
+
+
+def _answer(
+    found: KeptResults | None,
+    subject: Subject,
+    tasks: Sequence[TaskChoice],
+    *,
+    folder: Path,
+    settings: Settings,
+    say: Callable[[str], None],
+) -> None:
+    asked = {task.name: _asked(task, subject, settings) for task in tasks}
+    done = [name for name in asked if found and found.has_task(name, asked[name])]
+    for name in done:
+        say(f"{subject.name}: {name} is done already ({folder / RESULTS})")
+    # The first process alone knows.
+    done = broadcast_object(done)
+    missing = [task for task in tasks if task.name not in done]
+    if not missing:
+        return
+    from tsumugu.evaluation.harness import run_tasks
+
+    answered = run_tasks(
+        subject, missing, batch_size=settings.batch_size, data=settings.data, cache=folder / _ANSWERS
+    )
+    if found:
+        found.add(
+            tasks={name: TaskFigures.model_validate(result.facts) for name, result in answered.items()},
+            items={name: result.items for name, result in answered.items()},
+            asked={name: asked[name] for name in answered},
+        )
+
+
+def _asked(task: TaskChoice, subject: Subject, settings: Settings) -> dict[str, Any]:
+    """On what answers depend, beside the model and the task."""
+    return {
+        "num_fewshot": task.num_fewshot,
+        "limit": task.limit,
+        "prompt_start": bool(subject.prompt_start),
+        "max_length": subject.model.max_length,
+        "data": None if settings.data is None else str(settings.data.resolve()),
+    }
