@@ -11,11 +11,13 @@ from tsumugu.errors import TsumuguError
 
 pytest.importorskip("lm_eval")
 
-from lm_eval.evaluator import simple_evaluate
+from datasets import Dataset, DatasetDict
+from lm_eval.evaluator import evaluate
 from lm_eval.models.dummy import DummyLM
 
-from tsumugu.evaluation.data import DATA_VARIABLE, SOURCES, TEST, TRAIN, load, local_file
-from tsumugu.evaluation.groups import LEADERBOARD, TaskChoice, all_tasks
+from tsumugu.evaluation.baselines import task_baseline
+from tsumugu.evaluation.data import DATA_VARIABLE, SOURCES, TEST, TRAIN, HubSet, load, local_file, local_rows
+from tsumugu.evaluation.groups import GROUPS, LEADERBOARD, TaskChoice, all_tasks
 from tsumugu.evaluation.harness_task import few_shot_split
 from tsumugu.evaluation.task_loading import open_tasks
 
@@ -54,9 +56,16 @@ def without_train(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_task_runs_from_local_files(tiny: Path) -> None:
     names = list(all_tasks())
-    tasks, manager = open_tasks([TaskChoice(name) for name in names], tiny)
-    results = simple_evaluate(
-        model=Anything(), tasks=tasks, task_manager=manager, limit=2, bootstrap_iters=0, log_samples=True
+    tasks, _ = open_tasks([TaskChoice(name) for name in names], tiny)
+    for task in tasks:
+        task.set_fewshot_seed(1234)
+    # Not simple_evaluate, which spends seconds on a description of the machine.
+    results = evaluate(
+        lm=Anything(),
+        task_dict={"tasks": dict(zip(names, tasks, strict=True))},
+        limit=2,
+        bootstrap_iters=0,
+        log_samples=True,
     )
     assert set(results["results"]) == set(names)
     for name, file in all_tasks().items():
@@ -64,6 +73,34 @@ def test_every_task_runs_from_local_files(tiny: Path) -> None:
         for metric in metrics:
             assert isinstance(results["results"][name][f"{metric},none"], float), (name, metric)
         assert len(results["samples"][name]) == 2
+        assert task_baseline(results["samples"][name]) is not None
+    chances = {
+        "kotowari": 0.25,
+        "jp_stable_jcommonsenseqa_0.5": 0.2,
+        "jp_stable_xwinograd": 0.5,
+        "jmmlu": 0.25,
+    }
+    for name, chance in chances.items():
+        baseline = task_baseline(results["samples"][name])
+        assert baseline is not None
+        assert baseline.chance == pytest.approx(chance)
+
+
+@pytest.mark.parametrize("data_set", SOURCES)
+def test_the_hub_gives_the_same_examples_as_local_files(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, data_set: str
+) -> None:
+    monkeypatch.setenv(DATA_VARIABLE, str(tiny))
+    expected = {split: found.to_list() for split, found in load(data_set).items()}
+    rows, hub = local_rows(data_set), SOURCES[data_set].hub
+    if isinstance(hub, HubSet):
+        there = DatasetDict({hub.splits[split]: Dataset.from_list(found) for split, found in rows.items()})
+        monkeypatch.setattr("datasets.load_dataset", lambda path, name: there)
+    else:
+        paths = {file: str(local_file(data_set, split)) for split, file in hub.files.items()}
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda path, file, repo_type: paths[file])
+    monkeypatch.delenv(DATA_VARIABLE)
+    assert {split: found.to_list() for split, found in load(data_set).items()} == expected
 
 
 def test_a_subfolder_jglue_is_looked_into_and_both_kinds_of_name(
@@ -99,8 +136,12 @@ def test_the_split_of_the_examples_can_be_asked(tiny: Path) -> None:
     assert [few_shot_split(task) for task in tasks] == [TRAIN, None, TEST]
 
 
-def test_tasks_of_the_harness_leave_the_question_out_too(without_train: Path) -> None:
-    tasks, _ = open_tasks([TaskChoice(name) for name in LEADERBOARD], without_train)
+def test_tasks_of_the_harness_leave_the_question_out_too(
+    without_train: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        tasks, _ = open_tasks([TaskChoice(name) for name in LEADERBOARD], without_train)
+    assert caplog.text.count("cannot stand beside published ones") == 7
     assert {task.config.task: few_shot_split(task) for task in tasks} == {
         "ja_leaderboard_jaqket_v2": "validation",
         "ja_leaderboard_jcommonsenseqa": "validation",
@@ -136,6 +177,11 @@ def test_missing_data_name_the_files_the_hub_and_what_to_do(tmp_path: Path) -> N
     assert "--data DIR" in message
 
 
+def test_missing_data_of_a_task_of_the_harness_are_told_in_the_same_way(tmp_path: Path) -> None:
+    with pytest.raises(TsumuguError, match="the data set mgsm is not at hand.*mgsm_ja.tsv.*juletxara/mgsm"):
+        open_tasks([TaskChoice("ja_leaderboard_mgsm")], tmp_path)
+
+
 def test_files_beside_a_script_are_fetched_without_the_script(tmp_path: Path) -> None:
     with pytest.raises(TsumuguError, match="kumapo/JAQKET could not be loaded"):
         open_tasks([TaskChoice("jp_stable_jaqket_0.2")], tmp_path)
@@ -153,10 +199,19 @@ def test_a_file_of_another_form_is_named(tmp_path: Path, text: str) -> None:
         open_tasks([TaskChoice("jp_stable_jsquad_0.2")], tmp_path)
 
 
-def test_every_source_has_a_local_name_and_a_place_on_the_hub() -> None:
+def test_the_page_of_tasks_names_every_group_metric_and_local_file() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
     for source in SOURCES.values():
-        assert source.files[TEST]
-        assert "/" in source.hub.path
+        for files in source.files.values():
+            assert f"`{files[0]}`" in page
+    assert all(f"`{group}" in page for group in GROUPS)
+    for name, file in all_tasks().items():
+        if file is not None:
+            start = f"| `{name.rsplit('_0.', 1)[0]}"
+            rows = [line for line in page.splitlines() if line.startswith(start)]
+            (row,) = [line for line in rows if ("_title" in line) == ("_title" in name)]
+            assert f"| {', '.join(file.metrics)} |" in row
+            assert f" {file.metadata['version']} |" in row
 
 
 def test_a_zip_file_of_subjects_is_read_as_the_folder_is(
@@ -185,15 +240,12 @@ def test_the_real_jglue_files_have_all_questions() -> None:
         TaskChoice("jp_stable_jnli_0.2", 3),
         TaskChoice("jsts", 4),
     ]
-    tasks, manager = open_tasks(choices)
+    tasks, _ = open_tasks(choices)
     assert [len(task.eval_docs) for task in tasks] == [4442, 1119, 2434, 1457]
     assert [few_shot_split(task) for task in tasks] == [TEST, TRAIN, TEST, TEST]
-    results = simple_evaluate(
-        model=Anything(),
-        tasks=tasks,
-        task_manager=manager,
-        limit=20,
-        bootstrap_iters=0,
-        log_samples=False,
-    )
-    assert results["results"]["jp_stable_jcommonsenseqa_0.2.1"]["acc,none"] <= 1
+    for task, choice in zip(tasks, choices, strict=True):
+        task.set_fewshot_seed(1234)
+        for doc in task.eval_docs.select(range(0, 1000, 50)):
+            text = task.fewshot_context(doc, num_fewshot=choice.num_fewshot)
+            assert text.endswith(task.doc_to_text(doc))
+            assert text.count(task.doc_to_text(doc)) == 1

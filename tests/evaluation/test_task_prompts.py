@@ -1,6 +1,6 @@
 """The prompts of the task files, character for character."""
 
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,79 +11,88 @@ pytest.importorskip("lm_eval")
 
 from tsumugu.evaluation.data import DATA_VARIABLE
 from tsumugu.evaluation.groups import TaskChoice
+from tsumugu.evaluation.task_files import read_task_files
 from tsumugu.evaluation.task_loading import open_tasks
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Few questions of every data set."""
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """Every task of ours, with few questions."""
+    folder = write_tiny_data(tmp_path_factory.mktemp("data"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(DATA_VARIABLE, str(write_tiny_data(tmp_path_factory.mktemp("data"))))
-        yield
+        patch.setenv(DATA_VARIABLE, str(folder))
+        names = list(read_task_files())
+        opened, _ = open_tasks([TaskChoice(name) for name in names])
+        yield dict(zip(names, opened, strict=True))
 
 
-def prompt(name: str, *, example: int | None = None, shots: int = 1) -> str:
-    """The prompt of a task's first question; with one fixed example, or with those it draws itself."""
-    ((task,), _) = open_tasks([TaskChoice(name, shots)])
-    if example is not None:
-        fixed = list(task.fewshot_docs())[example]
-        task.sampler.sample = lambda n, **_: [fixed]
-    else:
-        task.set_fewshot_seed(1234)
+def prompt(task: Any, *, shots: int = 1) -> str:
+    """The prompt of a task's first question, with examples that it draws itself."""
+    task.set_fewshot_seed(1234)
     text = task.fewshot_context(task.eval_docs[0], num_fewshot=shots)
     assert isinstance(text, str)
     return text
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_prompts_are_those_of_jp_stable(name: str) -> None:
+def test_prompts_are_those_of_jp_stable(
+    tasks: dict[str, Any], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    task = tasks[f"jp_stable_{name}"]
     # Where the training split holds one example over and over, the first is as good as the second.
-    example = 0 if name.startswith(("jsquad", "jcommonsenseqa")) else 1
-    assert prompt(f"jp_stable_{name}", example=example) == EXPECTED[name]
+    example = task.fewshot_docs()[0 if name.startswith(("jsquad", "jcommonsenseqa")) else 1]
+    monkeypatch.setattr(task.sampler, "sample", lambda n, **_: [example])
+    assert task.fewshot_context(task.eval_docs[0], num_fewshot=1) == EXPECTED[name]
 
 
-def test_these_are_all_files_of_jp_stable() -> None:
-    from tsumugu.evaluation.groups import all_tasks
-
-    names = {name for name in all_tasks() if name.startswith("jp_stable_")}
+def test_these_are_all_files_of_jp_stable(tasks: dict[str, Any]) -> None:
+    names = {name for name in tasks if name.startswith("jp_stable_")}
     assert names == {f"jp_stable_{name}" for name in EXPECTED} | {"jp_stable_xwinograd"}
 
 
-def test_without_examples_only_the_description_stands_before_the_question() -> None:
-    assert prompt("jp_stable_jsquad_0.2", shots=0) == (
+def test_without_examples_only_the_description_stands_before_the_question(
+    tasks: dict[str, Any],
+) -> None:
+    assert prompt(tasks["jp_stable_jsquad_0.2"], shots=0) == (
         "質問に対する回答を文章から一言で抽出してください。回答は名詞で答えてください。\n\n"
         "文章:富士山は日本一高い山である。\n質問:日本一高い山は。\n回答:"
     )
-    assert prompt("jp_stable_xwinograd", shots=0) == ""
+    assert prompt(tasks["jp_stable_xwinograd"], shots=0) == ""
 
 
-def test_the_quiz_prompt_is_flexevals() -> None:
-    assert prompt("aio", shots=0) == "問0の答えは何でしょう？答えは「"
+def test_the_quiz_prompt_is_flexevals(
+    tasks: dict[str, Any],
+) -> None:
+    assert prompt(tasks["aio"], shots=0) == "問0の答えは何でしょう？答えは「"
 
 
-def test_llm_jp_prompts_begin_with_the_first_examples_of_the_training_split() -> None:
+def test_llm_jp_prompts_begin_with_the_first_examples_of_the_training_split(
+    tasks: dict[str, Any],
+) -> None:
     head = (
         "以下はタスクを説明する指示と、追加の背景情報を提供する入力の組み合わせです。要求を適切に満たす回答を書いてください。\n"
         "### 指示\n質問に対する答えを出力してください。回答の他には何も含めないことを厳守してください。"
         "答えが複数の場合、コンマ（,）で繋げてください。\n\n"
     )
-    assert prompt("niilc", shots=2) == (
+    assert prompt(tasks["niilc"], shots=2) == (
         f"{head}### 入力：\n質問：問0の答えは何でしょう？\n### 回答：\n答0\n\n"
         "### 入力：\n質問：問1の答えは何でしょう？\n### 回答：\n答1\n\n"
         "### 入力：\n質問：問0の答えは何でしょう？\n### 回答：\n"
     )
-    assert prompt("jemhopqa", shots=1).endswith(
+    assert prompt(tasks["jemhopqa"], shots=1).endswith(
         "### 入力：\n質問：0と5、大きいのは？\n### 回答：\n5\n\n"
         "### 入力：\n質問：0と5、大きいのは？\n### 回答：\n"
     )
-    assert prompt("jsts", shots=1).endswith(
+    assert prompt(tasks["jsts"], shots=1).endswith(
         "### 入力：\n文1：猫が0匹。\n文2：猫がいる。\n### 回答：\n0.0\n\n"
         "### 入力：\n文1：猫が0匹。\n文2：猫がいる。\n### 回答：\n"
     )
 
 
-def test_jmmlu_shows_other_questions_of_the_same_subject() -> None:
-    text = prompt("jmmlu", shots=2)
+def test_jmmlu_shows_other_questions_of_the_same_subject(
+    tasks: dict[str, Any],
+) -> None:
+    text = prompt(tasks["jmmlu"], shots=2)
     assert text.endswith(
         "質問:: anatomyの問1は？, 選択肢::\n 甲1\n 乙1\n 丙1\n 丁1, 回答:: 乙1\n"
         "質問:: anatomyの問2は？, 選択肢::\n 甲2\n 乙2\n 丙2\n 丁2, 回答:: 丙2\n"
@@ -92,8 +101,8 @@ def test_jmmlu_shows_other_questions_of_the_same_subject() -> None:
     assert "japanese_history" not in text
 
 
-def test_three_examples_of_jnli_are_one_of_each_label(tmp_path: Path) -> None:
-    ((task,), _) = open_tasks([TaskChoice("jp_stable_jnli_0.2", 3)])
+def test_three_examples_of_jnli_are_one_of_each_label(tasks: dict[str, Any]) -> None:
+    task = tasks["jp_stable_jnli_0.2"]
     task.set_fewshot_seed(1)
     orders = set()
     for _ in range(20):
@@ -114,9 +123,14 @@ def test_three_examples_of_jnli_are_one_of_each_label(tmp_path: Path) -> None:
     ],
 )
 def test_an_answer_may_be_as_long_as_the_longest_gold_answer(
-    name: str, stop: str, longest: list[str], margin: int
+    tasks: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    stop: str,
+    longest: list[str],
+    margin: int,
 ) -> None:
-    ((task,), _) = open_tasks([TaskChoice(name, 0)])
+    task = tasks[name]
     doc = task.eval_docs[0]
     request = task.construct_requests(doc, "文脈", metadata=(name, 0, 1))
     assert request.arguments[0] == "文脈"
@@ -124,12 +138,14 @@ def test_an_answer_may_be_as_long_as_the_longest_gold_answer(
     assert request.arguments[1]["longest_of"] == longest
     assert request.arguments[1]["longest_of_margin"] == margin
     # Other models of the harness would refuse a key that they do not know.
-    task.dynamic_length = False
+    monkeypatch.setattr(task, "dynamic_length", False)
     assert "longest_of" not in task.construct_requests(doc, "文脈", metadata=(name, 0, 1)).arguments[1]
 
 
-def test_jcommonsenseqa_0_2_scores_texts_although_its_examples_are_numbers() -> None:
-    ((task,), _) = open_tasks([TaskChoice("jp_stable_jcommonsenseqa_0.2")])
+def test_jcommonsenseqa_0_2_scores_texts_although_its_examples_are_numbers(
+    tasks: dict[str, Any],
+) -> None:
+    task = tasks["jp_stable_jcommonsenseqa_0.2"]
     requests = task.construct_requests(task.eval_docs[0], "文脈", metadata=("", 0, 1))
     assert [request.arguments for request in requests] == [
         ("文脈", choice) for choice in ["空", "山", "海", "机", "箱"]

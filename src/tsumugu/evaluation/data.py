@@ -94,7 +94,7 @@ SOURCES: dict[str, Source] = {
     ),
     "niilc": Source(
         files={TRAIN: ("niilc-valid.jsonl",), TEST: ("niilc-test.jsonl",)},
-        hub=HubSet("sbintuitions/niilc-qa", None, {TRAIN: "validation", TEST: "test"}),
+        hub=HubSet("sbintuitions/niilc-qa", "v1.2", {TRAIN: "validation", TEST: "test"}),
     ),
     "jemhopqa": Source(
         files={
@@ -172,13 +172,13 @@ def _hub_rows(data_set: str) -> dict[str, list[Row]]:
     hub = SOURCES[data_set].hub
     try:
         if isinstance(hub, HubSet):
-            return {
-                split: list(datasets.load_dataset(hub.path, hub.name, split=there))
-                for split, there in hub.splits.items()
-            }
+            found = datasets.load_dataset(hub.path, hub.name)
+            # Only the evaluated split has to be there.
+            wanted = {split: there for split, there in hub.splits.items() if there in found or split == TEST}
+            return {split: list(found[there]) for split, there in wanted.items()}
         return {split: read_records(data_set, _fetch(hub.path, file)) for split, file in hub.files.items()}
     except Exception as error:
-        raise TsumuguError(_missing(data_set, error)) from error
+        raise TsumuguError(missing(data_set, error)) from error
 
 
 def _fetch(repository: str, file: str) -> Path:
@@ -187,7 +187,8 @@ def _fetch(repository: str, file: str) -> Path:
     return Path(hf_hub_download(repository, file, repo_type="dataset"))
 
 
-def _missing(data_set: str, error: Exception) -> str:
+def missing(data_set: str, error: Exception) -> str:
+    """What to say where a data set is neither local nor to be had from the hub."""
     source = SOURCES[data_set]
     named = os.environ.get(DATA_VARIABLE)
     looked = (

@@ -20,6 +20,15 @@ from lm_eval.api.task import ConfigurableTask
 log = logging.getLogger(__name__)
 
 
+def warn_of_split(name: str) -> None:
+    """Say that a task takes its examples from where its questions are."""
+    log.warning(
+        "%s: there is no training split at hand; the few-shot examples come from the evaluated split, never "
+        "the question itself. The score cannot stand beside published ones.",
+        name,
+    )
+
+
 class HarnessTask(ConfigurableTask):  # type: ignore[misc]
     """What `class:` in our task files names. The harness makes it, with the file's contents."""
 
@@ -36,12 +45,7 @@ class HarnessTask(ConfigurableTask):  # type: ignore[misc]
             return
         self.fewshot_cfg.split = self.config.test_split
         if self.config.num_fewshot:
-            log.warning(
-                "%s: there is no split %r for few-shot examples; they come from the evaluated split, never "
-                "the question itself. The score cannot stand beside published ones.",
-                self.config.task,
-                wanted,
-            )
+            warn_of_split(self.config.task)
 
     def construct_requests(self, doc: dict[str, Any], ctx: Any, **kwargs: Any) -> Any:
         """As the harness makes them; with the gold answers where their length limits the answer's."""

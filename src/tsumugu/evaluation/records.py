@@ -103,11 +103,9 @@ def _marc_row(row: Row) -> Row:
 def _jaqket_row(row: Row) -> Row:
     contexts = row["ctxs"]
     if isinstance(contexts, list):
-        contexts = {
-            key: [one[key] for one in contexts[:JAQKET_CONTEXTS]] for key in ("title", "text", "has_answer")
-        }
+        contexts = {key: [one[key] for one in contexts[:JAQKET_CONTEXTS]] for key in ("title", "text")}
     answers = row["answers"] if isinstance(row["answers"], dict) else {"text": list(row["answers"])}
-    return {"qid": row["qid"], "question": row["question"], "answers": answers, "ctxs": contexts}
+    return {"question": row["question"], "answers": answers, "ctxs": contexts}
 
 
 def _index(names: tuple[str, ...], label: str | int) -> int:

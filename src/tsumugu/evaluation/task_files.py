@@ -116,8 +116,6 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads `!function module.name` as that text."""
-
-
+# libyaml's where PyYAML was built with it: ten times as fast. It reads `!function module.name` as that text.
+_Loader: Any = type("_Loader", (getattr(yaml, "CSafeLoader", yaml.SafeLoader),), {})
 _Loader.add_constructor("!function", lambda loader, node: node.value)

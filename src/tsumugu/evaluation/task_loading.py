@@ -28,7 +28,11 @@ _SLIPS = (
 
 
 def open_tasks(
-    choices: Sequence[TaskChoice], data: Path | None = None, *, folder: Path = TASK_FOLDER
+    choices: Sequence[TaskChoice],
+    data: Path | None = None,
+    *,
+    folder: Path = TASK_FOLDER,
+    dynamic_length: bool = True,
 ) -> tuple[list[Any], Any]:
     """Task objects for `simple_evaluate(tasks=..., num_fewshot=None)`, in order, and their TaskManager.
 
@@ -37,22 +41,23 @@ def open_tasks(
     Args:
         data: folder of local data files; stays the one of `TSUMUGU_DATA` where None.
         folder: where the task files are.
+        dynamic_length: as in `HarnessTask`; False for models that do not know `longest_of`.
 
     Raises:
         TsumuguError: the harness is missing, a task file is wrong, or its data are not to be had.
     """
-    from tsumugu.evaluation.data import DATA_VARIABLE
-
-    if data is not None:
-        os.environ[DATA_VARIABLE] = str(data)
     try:
         import lm_eval.tasks
         from lm_eval.api.registry import AGGREGATION_REGISTRY
         from lm_eval.config.task import TaskConfig
+
+        from tsumugu.evaluation.data import DATA_VARIABLE
     except ImportError as error:
         raise TsumuguError(
             f"tasks need lm-evaluation-harness ({error}). Install it with pip install 'tsumugu[evaluate]'"
         ) from error
+    if data is not None:
+        os.environ[DATA_VARIABLE] = str(data)
     files = read_task_files(folder)
     known = [field.name for field in fields(TaskConfig)]
     for file in files.values():
@@ -65,11 +70,15 @@ def open_tasks(
         if choice.name not in files and choice.name not in LEADERBOARD:
             raise TsumuguError(f"there is no task {choice.name!r} in {folder}")
         place = files[choice.name].path if choice.name in files else leaderboard / f"{choice.name}.yaml"
-        opened.append(_open(manager, choice, place))
+        task = _open(manager, choice, place)
+        task.dynamic_length = dynamic_length
+        opened.append(task)
     return opened, manager
 
 
 def _open(manager: Any, choice: TaskChoice, place: Path) -> Any:
+    from tsumugu.evaluation.data import missing
+
     changes: dict[str, Any] = {"task": choice.name}
     if choice.num_fewshot is not None:
         changes["num_fewshot"] = choice.num_fewshot
@@ -77,13 +86,16 @@ def _open(manager: Any, choice: TaskChoice, place: Path) -> Any:
         changes |= _local_leaderboard(choice.name)
     try:
         # The manager changes keys of a registered task only where it is named inside a group.
-        task = manager.load({"group": "chosen", "task": [changes]})["tasks"][choice.name]
+        return manager.load({"group": "chosen", "task": [changes]})["tasks"][choice.name]
     except TsumuguError:
         raise
     except _SLIPS as error:
         raise TsumuguError(f"{place}: {type(error).__name__}: {error}") from error
-    task.dynamic_length = True
-    return task
+    except (OSError, RuntimeError) as error:
+        # Only the harness's own tasks load by themselves; ours say it in `data`.
+        if choice.name not in LEADERBOARD:
+            raise
+        raise TsumuguError(missing(LEADERBOARD[choice.name], error)) from error
 
 
 def _local_leaderboard(name: str) -> dict[str, Any]:
@@ -92,6 +104,7 @@ def _local_leaderboard(name: str) -> dict[str, Any]:
     Where only the evaluated split is at hand, few-shot examples come from it, without the question.
     """
     from tsumugu.evaluation.data import TEST, TRAIN, local_file
+    from tsumugu.evaluation.harness_task import warn_of_split
 
     data_set = LEADERBOARD[name]
     if local_file(data_set, TEST) is None:
@@ -102,6 +115,7 @@ def _local_leaderboard(name: str) -> dict[str, Any]:
         # The harness leaves the question out only where examples come from `test_split`.
         changes |= {"training_split": None, "validation_split": None, "test_split": evaluated}
         changes["fewshot_split"] = evaluated
+        warn_of_split(name)
     return changes
 
 
