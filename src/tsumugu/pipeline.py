@@ -170,7 +170,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         name="evaluate",
-        reads=("tokenizer", "tokens", "pretrain"),
+        reads=("corpus/documents", "tokenizer", "tokens", "pretrain"),
         function="tsumugu.evaluation.stage:run",
         settings=lambda r: _dump(r.evaluate),
         version=2,

@@ -6,8 +6,9 @@ processes; the first one alone writes.
 """
 
 import gc
+import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from tsumugu.engine import Resources
 from tsumugu.errors import TsumuguError
+from tsumugu.evaluation.contamination import CONTAMINATION, contamination_of_run
 from tsumugu.evaluation.groups import TaskChoice
+from tsumugu.evaluation.harness import TaskResult, run_tasks
 from tsumugu.evaluation.keeping import KeptResults
 from tsumugu.evaluation.measuring import Measured, measure, windows_for
 from tsumugu.evaluation.perplexity import Difference, Predicted, paired_difference, summarize_sources
@@ -228,17 +232,33 @@ def _answer(
     missing = [task for task in tasks if task.name not in done]
     if not missing:
         return
-    from tsumugu.evaluation.harness import run_tasks
-
     answered = run_tasks(
         subject, missing, batch_size=settings.batch_size, data=settings.data, cache=folder / _ANSWERS
     )
     if found:
+        tainted = _tainted(subject, answered, folder)
         found.add(
-            tasks={name: TaskFigures.model_validate(result.facts) for name, result in answered.items()},
+            tasks={
+                name: TaskFigures.model_validate(result.facts | tainted.get(name, {}))
+                for name, result in answered.items()
+            },
             items={name: result.items for name, result in answered.items()},
             asked={name: asked[name] for name in answered},
         )
+
+
+def _tainted(subject: Subject, answered: Mapping[str, TaskResult], folder: Path) -> dict[str, dict[str, Any]]:
+    """For a run, what of the tasks its training documents hold: to be added to the facts of each."""
+    run = subject.facts.get("run")
+    if run is None:
+        return {}
+    found = contamination_of_run(
+        Path(run),
+        {name: result.texts for name, result in answered.items()},
+        work=folder / CONTAMINATION,
+        resources=Resources(len(os.sched_getaffinity(0))),
+    )
+    return {name: {CONTAMINATION: result.to_json()} for name, result in found.items()}
 
 
 def _asked(task: TaskChoice, subject: Subject, settings: Settings) -> dict[str, Any]:

@@ -4,9 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tsumugu.evaluation.compared_results import ModelResults
-from tsumugu.evaluation.contamination import ContaminationResult, Example, clean_scores, read_contamination
+from tsumugu.evaluation.contamination import (
+    CONTAMINATION,
+    ContaminationResult,
+    Example,
+    clean_scores,
+    read_contamination,
+)
 
-CONTAMINATION = "contamination"
 """Beside the other figures of a task, where the corpus was searched for it: a `ContaminationResult`."""
 
 

@@ -49,6 +49,8 @@ from tsumugu.recipe import load_recipe
 from tsumugu.tokens.split import is_validation
 
 UNIT = f"{WINDOW} letters (of shorter items the longest line, from {SEED} on), NFKC, case-folded"
+CONTAMINATION = "contamination"
+"""Where results have it, in the figures of a task."""
 MOST_EXAMPLES = 5
 _AT_ONCE = 256
 """Documents that are looked through together."""
@@ -183,15 +185,19 @@ def contamination(
 def contamination_of_run(
     run: Path, items_by_task: Mapping[str, Sequence[str]], *, work: Path, resources: Resources
 ) -> dict[str, ContaminationResult]:
-    """`contamination` in the training documents of a run folder.
+    """`contamination` in the training documents of a run folder; nothing where it has no documents, as when
+    it was trained on tokens from elsewhere.
 
     Raises:
-        TsumuguError: there is no run, or it has no documents.
+        TsumuguError: there is no run.
     """
     recipe = load_recipe(run / "recipe.yaml")
+    documents = run / "corpus" / "documents"
+    if not items_by_task or not any(documents.glob("*.parquet")):
+        return {}
     return contamination(
         items_by_task,
-        run / "corpus" / "documents",
+        documents,
         work=work,
         resources=resources,
         seed=recipe.seed,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tsumugu.evaluation.assess import text_figures
+from tsumugu.evaluation.contamination import CONTAMINATION, contamination_of_run
 from tsumugu.evaluation.groups import resolve_tasks
 from tsumugu.evaluation.harness import run_tasks
 from tsumugu.evaluation.measuring import Measured, predict, windows_for
@@ -207,7 +208,19 @@ def _tasks(context: StageContext, subject: Subject) -> dict[str, Any]:
         batch_size=settings.batch_size,
         cache=context.work / "answers",
     )
-    return {name: {"facts": result.facts, "items": result.items} for name, result in results.items()}
+    found = contamination_of_run(
+        context.folder.parent,
+        {name: result.texts for name, result in results.items()},
+        work=context.work / "contamination",
+        resources=context.resources,
+    )
+    return {
+        name: {
+            "facts": result.facts | ({CONTAMINATION: found[name].to_json()} if name in found else {}),
+            "items": result.items,
+        }
+        for name, result in results.items()
+    }
 
 
 def _main_value(facts: Mapping[str, Any]) -> float | None:

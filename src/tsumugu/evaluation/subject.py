@@ -146,6 +146,7 @@ def _open_run(place: str, folder: Path, checkpoint: Path | None, *, max_length: 
     load_weights(checkpoint, decoder)
     length = min(max_length or recipe.pretrain.sequence_length, recipe.pretrain.sequence_length)
     facts = {
+        "run": str(folder),
         "checkpoint": checkpoint.name,
         "fingerprint": _digest((checkpoint / "state.json").read_text(encoding="utf-8")),
     }

@@ -10,6 +10,10 @@ import numpy as np
 from markupsafe import Markup
 
 from tsumugu.corpus.decisions import open_folder
+from tsumugu.evaluation.compared_results import open_results
+from tsumugu.evaluation.comparison import PUBLISHED, compare
+from tsumugu.evaluation.comparison_views import html_section
+from tsumugu.evaluation.contamination import CONTAMINATION
 from tsumugu.files import read_json, write_text
 from tsumugu.pipeline import MANIFEST, Counts, StageContext
 from tsumugu.release.generation import generate
@@ -20,6 +24,7 @@ from tsumugu.terminal import number
 from tsumugu.tokenizer.sampling import Split
 from tsumugu.training.metrics import read_metrics
 
+_SECTIONS = ("corpus", "tokenizer", "comparison")
 _CURVE_POINTS = 300
 _SAMPLE_TOKENS = 80
 
@@ -74,6 +79,12 @@ def run(context: StageContext) -> Counts:
         scores=scores,
         bits_chart=_bits_chart(scores),
         task_chart=_task_chart(scores),
+        contaminated=[
+            {"task": name, "window": found[CONTAMINATION]["window"], **example}
+            for name, found in scores["tasks"].items()
+            for example in found.get(CONTAMINATION, {}).get("examples", [])
+        ],
+        comparison=_comparison(inputs["evaluate"]),
         samples=samples,
         recipe=recipe,
     )
@@ -81,8 +92,21 @@ def run(context: StageContext) -> Counts:
     return {"samples": samples, "bytes": len(page.encode())}
 
 
+def _comparison(folder: Path) -> Markup:
+    """The scores beside published ones; nothing where none was ever published of these tasks."""
+    comparison = compare([open_results(folder)])
+    asked = [
+        cell
+        for row in comparison.rows
+        if row.kind == PUBLISHED
+        for cell, column in zip(row.cells, comparison.columns, strict=True)
+        if cell is not None
+    ]
+    return html_section(comparison) if asked else Markup("")
+
+
 def _style() -> Markup:
-    sheets = [resources.files("tsumugu.report") / f"{section}.css" for section in ("corpus", "tokenizer")]
+    sheets = [resources.files("tsumugu.report") / f"{section}.css" for section in _SECTIONS]
     return Markup("\n".join(sheet.read_text(encoding="utf-8").rstrip() for sheet in sheets))
 
 
