@@ -1,9 +1,23 @@
 """From names to tasks."""
 
+import json
+from pathlib import Path
+
 import pytest
 
+from tsumugu.cli import main
 from tsumugu.errors import TsumuguError
-from tsumugu.evaluation.groups import GROUPS, LEADERBOARD, TEMPLATES, TaskChoice, all_tasks, resolve_tasks
+from tsumugu.evaluation.groups import (
+    GROUPS,
+    LEADERBOARD,
+    TEMPLATES,
+    TaskChoice,
+    all_tasks,
+    group_texts,
+    resolve_tasks,
+)
+from tsumugu.evaluation.listing import list_tasks
+from tsumugu.evaluation.texts import read_group_text
 
 
 def test_the_eight_tasks_have_the_examples_of_the_forks_suite() -> None:
@@ -82,3 +96,24 @@ def test_every_task_file_names_version_source_licence_and_examples() -> None:
         assert {"version", "source", "license"} <= set(file.metadata), name
         assert isinstance(file.contents["num_fewshot"], int), name
         assert file.metrics, name
+
+
+def test_every_task_and_group_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    listing = list_tasks()
+    assert {task.name for task in listing.tasks} == set(all_tasks())
+    assert set(listing.groups) == set(GROUPS)
+    assert "text c4-ja-validation" in listing.groups["line-2023"]
+    assert main(["evaluate", "tasks"]) == 0
+    assert "jp_stable_jsquad_0.2" in capsys.readouterr().out
+
+
+def test_the_text_of_a_group_comes_from_local_files_first(tmp_path: Path) -> None:
+    (text,) = group_texts(["line-2023:0.5", "kotowari"])
+    documents = [json.dumps({"text": f"{number}番目の文書。"}) for number in range(5)]
+    (tmp_path / "c4-ja-validation.00000.json").write_text("\n".join(documents) + "\n", encoding="utf-8")
+    found = read_group_text(text, data=tmp_path, limit=3)
+    assert found.name == "c4-ja-validation"
+    assert [(one.source, one.text) for one in found.documents] == [
+        ("c4-ja-validation", f"{number}番目の文書。") for number in range(3)
+    ]
+    assert group_texts(["quick", "jp-stable-8"]) == []

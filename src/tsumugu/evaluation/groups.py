@@ -101,6 +101,41 @@ GROUPS: dict[str, tuple[TaskChoice, ...]] = {
 """Every group with its default template. `japanese_leaderboard` is the harness's, as it is."""
 
 
+@dataclass(frozen=True)
+class GroupText:
+    """A text whose perplexity belongs to a group."""
+
+    name: str
+    files: str
+    """A pattern of local files in the folder of task data; they come before the dataset."""
+    dataset: str
+    """On the Hugging Face hub."""
+    subset: str
+    split: str
+    limit: int
+    """Documents."""
+
+
+TEXTS = {
+    "line-2023": GroupText(
+        name="c4-ja-validation",
+        files="c4-ja-validation*.json*",
+        dataset="hf://datasets/allenai/c4",
+        subset="ja",
+        split="validation",
+        limit=1000,
+    )
+}
+"""LINE's perplexity is of a part of C4 that the announcement does not name; here it is the first documents of
+the validation split of C4's Japanese part (mC4), and what compares are bits per byte."""
+
+
+def group_texts(names: Sequence[str]) -> list[GroupText]:
+    """The texts that belong to groups among some names of tasks and groups."""
+    groups = dict.fromkeys(name.partition(":")[0] for name in names)
+    return [TEXTS[group] for group in groups if group in TEXTS]
+
+
 def resolve_tasks(names: Sequence[str]) -> list[TaskChoice]:
     """The tasks behind names of tasks and groups (`NAME` or `GROUP:TEMPLATE`), each once, in order.
 

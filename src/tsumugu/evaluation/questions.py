@@ -1,4 +1,4 @@
-"""The questions of `tsumugu evaluate model | compare`."""
+"""The questions of `tsumugu evaluate model | compare | tasks`."""
 
 import argparse
 from dataclasses import replace
@@ -10,6 +10,7 @@ from tsumugu.questions import Options, Parser, Question, add_json
 
 if TYPE_CHECKING:
     from tsumugu.evaluation.groups import TaskChoice
+    from tsumugu.evaluation.texts import Texts
 
 _MODEL = """\
 Measures models on texts and tasks, side by side.
@@ -22,7 +23,9 @@ errors over documents. Models with different tokenizers are compared by bits per
 of the text as it was given. A document's `source` in JSON Lines or Parquet is its source, else its file.
 With several models, the difference of each to the first one comes with a paired bootstrap interval.
 
-Tasks and groups of tasks (--tasks) go through lm-evaluation-harness.
+Tasks and groups of tasks (--tasks) go through lm-evaluation-harness; tsumugu evaluate tasks lists them.
+Their data come from the folder that --data or TSUMUGU_DATA names, or else from the Hugging Face hub.
+The group line-2023 has a text as well: the first 1,000 documents of Japanese C4's validation split.
 
 Results are written into a folder for each model, DIR/MODEL: results.json, documents/TEXT.jsonl,
 items/TASK.jsonl. What is there for the same model, text and settings is not computed again.
@@ -115,6 +118,7 @@ def _model(options: Options) -> None:
             "there is nothing to measure. Name a text (--text pages.jsonl; --text runs/demo for the held-out "
             "documents of a run) or tasks (--tasks kotowari)"
         )
+    places = parse_places(options.text)
     texts = [
         read_texts(
             place,
@@ -123,8 +127,9 @@ def _model(options: Options) -> None:
             split=options.split,
             limit=options.limit,
         )
-        for place in parse_places(options.text)
+        for place in places
     ]
+    texts += _texts_of_groups(options, {place.name for place in places})
     settings = Settings(
         batch_size=options.batch_size,
         context=options.context,
@@ -145,6 +150,26 @@ def _model(options: Options) -> None:
         )
     if answer is not None:
         print_answer(options, answer, render(answer))
+
+
+def _texts_of_groups(options: Options, named: set[str]) -> "list[Texts]":
+    """What a group of tasks wants to be predicted, unless a `--text` of that name is given."""
+    from tsumugu.evaluation.groups import group_texts
+    from tsumugu.evaluation.texts import read_group_text
+
+    return [
+        read_group_text(text, data=options.data, limit=options.limit)
+        for text in group_texts(options.tasks)
+        if text.name not in named
+    ]
+
+
+def _list_tasks(options: Options) -> None:
+    from tsumugu.evaluation.listing import list_tasks, render
+    from tsumugu.questions import print_answer
+
+    listing = list_tasks()
+    print_answer(options, listing, render(listing))
 
 
 def _choices(options: Options) -> "list[TaskChoice]":
@@ -170,4 +195,11 @@ QUESTIONS = {
         _model,
     ),
     "compare": COMPARE,
+    "tasks": Question(
+        "Lists the tasks and groups that --tasks and evaluate.tasks know, with metric, examples in the\n"
+        "prompt, version, data set and licence. docs/tasks.md says how local files must be named.",
+        ("", "--json"),
+        add_json,
+        _list_tasks,
+    ),
 }

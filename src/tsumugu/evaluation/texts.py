@@ -5,10 +5,11 @@ A document's id is the hash of its text, so that results on other texts are neve
 on these. What cannot be read is counted and listed.
 """
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,7 @@ from tsumugu.corpus.inputs import InputFile, find_files, plan_shards
 from tsumugu.corpus.reading import Failure, Page, read_records
 from tsumugu.corpus.remote import is_url
 from tsumugu.errors import TsumuguError
+from tsumugu.evaluation.groups import GroupText
 from tsumugu.evaluation.results import safe_name
 from tsumugu.recipe import load_recipe
 from tsumugu.tokens.split import is_validation
@@ -144,6 +146,31 @@ def read_texts(
         reasons = "; ".join(unreadable[:3]) or "it is empty"
         raise TsumuguError(f"--text {place.path}: there is no document that can be read: {reasons}")
     return Texts(place.name, tuple(documents), tuple(unreadable))
+
+
+def read_group_text(text: GroupText, *, data: Path | None = None, limit: int | None = None) -> Texts:
+    """A text of a group of tasks: local files in the folder of task data, or a dataset of the hub.
+
+    Args:
+        text: of `groups.TEXTS`.
+        data: the folder; default: that of TSUMUGU_DATA, if there is one.
+        limit: at most so many documents.
+
+    Raises:
+        TsumuguError: neither can be read.
+    """
+    folder = data or Path(os.environ.get("TSUMUGU_DATA") or ".")
+    limit = min(text.limit, limit or text.limit)
+    if files := sorted(folder.glob(text.files)):
+        texts = read_texts(Place(text.name, str(files[0])), limit=limit)
+        return replace(texts, documents=tuple(replace(one, source=text.name) for one in texts.documents))
+    try:
+        return read_texts(Place(text.name, text.dataset), subset=text.subset, split=text.split, limit=limit)
+    except (TsumuguError, OSError) as error:
+        raise TsumuguError(
+            f"the group has a text, {text.name}: there is no {text.files} in {folder}, and the dataset "
+            f"cannot be read ({error}). Give one in its place: --text {text.name}=FILE"
+        ) from error
 
 
 def _read(place: Place, *, text_key: str, subset: str | None, split: str) -> Iterator[tuple[str, str] | str]:
