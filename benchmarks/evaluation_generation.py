@@ -15,8 +15,8 @@ from harness import Row, alternate, measure, print_table, write_result
 
 NAME = "evaluation_generation"
 GOAL = 1.5
-TASK, QUESTIONS, SHOTS, NEW_TOKENS = "ja_leaderboard_jsquad", 16, 2, 32
-_TRIED = (1, 4, 8)
+TASK, QUESTIONS, SHOTS, NEW_TOKENS = "ja_leaderboard_jsquad", 8, 2, 32
+_TRIED = (1, 4)
 _OUR_BATCH = 8
 
 
@@ -31,7 +31,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_examinee(folder)
-        batch = best_batch_size(lambda size: measure(partial(theirs, folder, size, 8), runs=1).wall, _TRIED)
+        batch = best_batch_size(lambda size: measure(partial(theirs, folder, size, 4), runs=1).wall, _TRIED)
         for native in (True, False):
             mine, other = alternate(
                 partial(written, folder, native, QUESTIONS),

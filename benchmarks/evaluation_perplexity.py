@@ -23,7 +23,7 @@ from tsumugu.evaluation.scoring import score, windows
 NAME = "evaluation_perplexity"
 GOAL = 1.2
 CONTEXT, STRIDE = 1024, 512
-DOCUMENTS, CHARACTERS = 12, 6000
+DOCUMENTS, CHARACTERS = 5, 6000
 _OUR_BATCH = 4
 
 
