@@ -97,8 +97,8 @@ def ours(folder: Path, batch_size: int, native: bool) -> Any:
 @functools.cache
 def requests(task: str, limit: int, shots: int | None = None) -> list[Any]:
     """What the harness asks for the first `limit` questions of a task."""
-    from tsumugu.evaluation.groups import TaskChoice
-    from tsumugu.evaluation.task_loading import open_tasks
+    from tsumugu.evaluation.tasks.groups import TaskChoice
+    from tsumugu.evaluation.tasks.task_loading import open_tasks
 
     ((opened,), _) = open_tasks([TaskChoice(task, shots)], data_folder())
     opened.dynamic_length = False

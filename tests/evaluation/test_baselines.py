@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tsumugu.evaluation.baselines import Baseline, answer_baseline, choice_baseline, task_baseline
+from tsumugu.evaluation.tasks.baselines import Baseline, answer_baseline, choice_baseline, task_baseline
 
 
 def test_chance_is_one_over_the_number_of_choices_of_each_question() -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from tsumugu.errors import TsumuguError
-from tsumugu.evaluation.compared_results import open_results
-from tsumugu.evaluation.comparison import BASELINE, MODEL, PUBLISHED, Comparison, compare
-from tsumugu.evaluation.comparison_question import COMPARE
-from tsumugu.evaluation.comparison_views import render, to_html, to_markdown
+from tsumugu.evaluation.comparison.compare import BASELINE, MODEL, PUBLISHED, Comparison, compare
+from tsumugu.evaluation.comparison.question import COMPARE
+from tsumugu.evaluation.comparison.reading import open_results
+from tsumugu.evaluation.comparison.views import render, to_html, to_markdown
 from tsumugu.evaluation.perplexity import Predicted, summarize
 from tsumugu.evaluation.results import SourceFigures, TextFigures, safe_name
 from tsumugu.files import read_json, write_json

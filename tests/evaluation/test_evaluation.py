@@ -10,7 +10,7 @@ import pytest
 
 from conftest import read_documents
 from tsumugu.evaluation.stage import read_held_out
-from tsumugu.evaluation.task_files import TASK_FOLDER
+from tsumugu.evaluation.tasks.task_files import TASK_FOLDER
 from tsumugu.files import read_json, write_json
 from tsumugu.recipe import Recipe
 from tsumugu.tokenizer.encoder import load_encoder

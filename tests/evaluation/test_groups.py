@@ -7,7 +7,7 @@ import pytest
 
 from tsumugu.cli import main
 from tsumugu.errors import TsumuguError
-from tsumugu.evaluation.groups import (
+from tsumugu.evaluation.tasks.groups import (
     GROUPS,
     LEADERBOARD,
     TEMPLATES,
@@ -16,7 +16,7 @@ from tsumugu.evaluation.groups import (
     group_texts,
     resolve_tasks,
 )
-from tsumugu.evaluation.listing import list_tasks
+from tsumugu.evaluation.tasks.listing import list_tasks
 from tsumugu.evaluation.texts import read_group_text
 
 

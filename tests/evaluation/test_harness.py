@@ -8,9 +8,9 @@ import pytest
 from workers import Workers
 
 from evaluation.small_models import write_small_model
-from tsumugu.evaluation.groups import TaskChoice
 from tsumugu.evaluation.harness import TaskResult, open_together, run_tasks
 from tsumugu.evaluation.subject import open_subject
+from tsumugu.evaluation.tasks.groups import TaskChoice
 
 KOTOWARI = [TaskChoice("kotowari", 0, limit=31)]
 

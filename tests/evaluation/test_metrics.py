@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsumugu.evaluation import judging, metrics
+from tsumugu.evaluation.tasks import judging, metrics
 
 TEXTS = st.text(alphabet="富士山はﾌｼﾞ川ABCabc12 、。「」・ー～( )", max_size=20)
 

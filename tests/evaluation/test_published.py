@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tsumugu.evaluation.published import BLOG, CAVEATS, COLUMNS, JP_STABLE, SOURCES, fit, published
+from tsumugu.evaluation.comparison.published import BLOG, CAVEATS, COLUMNS, JP_STABLE, SOURCES, fit, published
 
 LINE = "line-corporation/japanese-large-lm-3.6b"
 RINNA = "rinna/japanese-gpt-neox-3.6b"

@@ -15,11 +15,20 @@ from datasets import Dataset, DatasetDict
 from lm_eval.evaluator import evaluate
 from lm_eval.models.dummy import DummyLM
 
-from tsumugu.evaluation.baselines import task_baseline
-from tsumugu.evaluation.data import DATA_VARIABLE, SOURCES, TEST, TRAIN, HubSet, load, local_file, local_rows
-from tsumugu.evaluation.groups import GROUPS, LEADERBOARD, TaskChoice, all_tasks
-from tsumugu.evaluation.harness_task import few_shot_split
-from tsumugu.evaluation.task_loading import open_tasks
+from tsumugu.evaluation.tasks.baselines import task_baseline
+from tsumugu.evaluation.tasks.data import (
+    DATA_VARIABLE,
+    SOURCES,
+    TEST,
+    TRAIN,
+    HubSet,
+    load,
+    local_file,
+    local_rows,
+)
+from tsumugu.evaluation.tasks.groups import GROUPS, LEADERBOARD, TaskChoice, all_tasks
+from tsumugu.evaluation.tasks.harness_task import few_shot_split
+from tsumugu.evaluation.tasks.task_loading import open_tasks
 
 REAL_DATA = os.environ.get(DATA_VARIABLE)
 

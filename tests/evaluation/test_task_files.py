@@ -10,10 +10,10 @@ from tsumugu.errors import TsumuguError
 
 pytest.importorskip("lm_eval")
 
-from tsumugu.evaluation.data import DATA_VARIABLE
-from tsumugu.evaluation.groups import TaskChoice
-from tsumugu.evaluation.task_files import TASK_FOLDER
-from tsumugu.evaluation.task_loading import open_tasks
+from tsumugu.evaluation.tasks.data import DATA_VARIABLE
+from tsumugu.evaluation.tasks.groups import TaskChoice
+from tsumugu.evaluation.tasks.task_files import TASK_FOLDER
+from tsumugu.evaluation.tasks.task_loading import open_tasks
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_folder_of_ones_own_files_can_be_opened(folder: Path) -> None:
         ("doc_to_text:", "doc_to_txt:", "aio.yaml: there is no key 'doc_to_txt'; did you mean doc_to_text"),
         ("aggregation: mean, higher", "agregation: mean, higher", "metric_list has no key 'agregation'"),
         ("judging.quiz_answer", "judging.quiz_answr", "aio.yaml: AttributeError.*quiz_answr"),
-        ("evaluation.judging", "evaluation.juding", "aio.yaml: ImportError.*juding"),
+        ("evaluation.tasks.judging", "evaluation.tasks.juding", "aio.yaml: ImportError.*juding"),
         ("{{ question }}", "{{ qestion }}", "aio.yaml: UndefinedError.*qestion"),
         ("{{ question }}", "{{ question }", "aio.yaml: TemplateSyntaxError"),
         ("include: _base.yaml", "include: _bse.yaml", "_bse.yaml, which .*aio.yaml includes, does not exist"),

@@ -9,10 +9,10 @@ from tiny_data import write_tiny_data
 
 pytest.importorskip("lm_eval")
 
-from tsumugu.evaluation.data import DATA_VARIABLE
-from tsumugu.evaluation.groups import TaskChoice
-from tsumugu.evaluation.task_files import read_task_files
-from tsumugu.evaluation.task_loading import open_tasks
+from tsumugu.evaluation.tasks.data import DATA_VARIABLE
+from tsumugu.evaluation.tasks.groups import TaskChoice
+from tsumugu.evaluation.tasks.task_files import read_task_files
+from tsumugu.evaluation.tasks.task_loading import open_tasks
 
 
 @pytest.fixture(scope="module")

@@ -19,13 +19,13 @@ import torch.distributed as dist
 from tsumugu.engine import Resources
 from tsumugu.errors import TsumuguError
 from tsumugu.evaluation.contamination import CONTAMINATION, contamination_of_run
-from tsumugu.evaluation.groups import TaskChoice
 from tsumugu.evaluation.harness import TaskResult, run_tasks
 from tsumugu.evaluation.keeping import KeptResults
 from tsumugu.evaluation.measuring import Measured, measure, windows_for
 from tsumugu.evaluation.perplexity import Difference, Predicted, paired_difference, summarize_sources
 from tsumugu.evaluation.results import RESULTS, Results, TaskFigures, TextFigures, safe_name
 from tsumugu.evaluation.subject import Subject, open_subject
+from tsumugu.evaluation.tasks.groups import TaskChoice
 from tsumugu.evaluation.texts import Texts
 from tsumugu.training.processes import broadcast_object
 

@@ -40,7 +40,7 @@ def known_tasks(names: tuple[str, ...]) -> tuple[str, ...]:
     # Reading all task files takes longer than reading a recipe; the default needs none of them.
     if names in ((), ("kotowari",)):
         return names
-    from tsumugu.evaluation.groups import resolve_tasks
+    from tsumugu.evaluation.tasks.groups import resolve_tasks
 
     try:
         resolve_tasks(names)

@@ -7,9 +7,9 @@ from dataclasses import replace
 import torch
 
 from tsumugu.evaluation.answering import TsumuguLM
-from tsumugu.evaluation.groups import resolve_tasks
 from tsumugu.evaluation.harness import evaluate_tasks, open_together
 from tsumugu.evaluation.subject import native_subject
+from tsumugu.evaluation.tasks.groups import resolve_tasks
 from tsumugu.tokenizer.encoder import Encoder
 from tsumugu.training.config import TaskEvaluationConfig
 from tsumugu.training.parallelize import ParallelModel

@@ -16,9 +16,9 @@ import torch
 
 from tsumugu.errors import TsumuguError
 from tsumugu.evaluation.answers import AnswerFile
-from tsumugu.evaluation.baselines import task_baseline
-from tsumugu.evaluation.groups import TaskChoice
 from tsumugu.evaluation.subject import Subject
+from tsumugu.evaluation.tasks.baselines import task_baseline
+from tsumugu.evaluation.tasks.groups import TaskChoice
 from tsumugu.training.processes import first_before_others
 
 _RESAMPLES = 200
@@ -89,7 +89,7 @@ def open_together(choices: Sequence[TaskChoice], data: Path | None = None) -> li
             f"evaluate.tasks needs lm-evaluation-harness ({error}). Install it with "
             f"pip install 'tsumugu[evaluate]', or run without tasks: evaluate.tasks=[]"
         ) from error
-    from tsumugu.evaluation.task_loading import open_tasks
+    from tsumugu.evaluation.tasks.task_loading import open_tasks
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     names = " ".join(choice.name for choice in choices)
@@ -148,7 +148,7 @@ def _result(
     scores: Mapping[str, Any],
     unusual: Mapping[str, Mapping[str, int]],
 ) -> TaskResult:
-    from tsumugu.evaluation.harness_task import few_shot_split
+    from tsumugu.evaluation.tasks.harness_task import few_shot_split
 
     name = task.config.task
     samples = sorted(samples, key=lambda sample: (sample["filter"], sample["doc_id"]))

@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsumugu.evaluation.comparison_question import COMPARE
+from tsumugu.evaluation.comparison.question import COMPARE
 from tsumugu.questions import Options, Parser, Question, add_json
 
 if TYPE_CHECKING:
-    from tsumugu.evaluation.groups import TaskChoice
+    from tsumugu.evaluation.tasks.groups import TaskChoice
     from tsumugu.evaluation.texts import Texts
 
 _MODEL = """\
@@ -154,7 +154,7 @@ def _model(options: Options) -> None:
 
 def _texts_of_groups(options: Options, named: set[str]) -> "list[Texts]":
     """What a group of tasks wants to be predicted, unless a `--text` of that name is given."""
-    from tsumugu.evaluation.groups import group_texts
+    from tsumugu.evaluation.tasks.groups import group_texts
     from tsumugu.evaluation.texts import read_group_text
 
     return [
@@ -165,7 +165,7 @@ def _texts_of_groups(options: Options, named: set[str]) -> "list[Texts]":
 
 
 def _list_tasks(options: Options) -> None:
-    from tsumugu.evaluation.listing import list_tasks, render
+    from tsumugu.evaluation.tasks.listing import list_tasks, render
     from tsumugu.questions import print_answer
 
     listing = list_tasks()
@@ -173,7 +173,7 @@ def _list_tasks(options: Options) -> None:
 
 
 def _choices(options: Options) -> "list[TaskChoice]":
-    from tsumugu.evaluation.groups import resolve_tasks
+    from tsumugu.evaluation.tasks.groups import resolve_tasks
 
     found = []
     for choice in resolve_tasks(options.tasks):

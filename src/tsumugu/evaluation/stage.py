@@ -13,13 +13,13 @@ import numpy as np
 
 from tsumugu.evaluation.assess import text_figures
 from tsumugu.evaluation.contamination import CONTAMINATION, contamination_of_run
-from tsumugu.evaluation.groups import resolve_tasks
 from tsumugu.evaluation.harness import run_tasks
 from tsumugu.evaluation.measuring import Measured, predict, windows_for
 from tsumugu.evaluation.ngrams import Ids, train_ngrams
 from tsumugu.evaluation.perplexity import ALL, Predicted, summarize_sources
 from tsumugu.evaluation.results import Results, TaskFigures, machine, versions, write_results
 from tsumugu.evaluation.subject import Subject, native_subject
+from tsumugu.evaluation.tasks.groups import resolve_tasks
 from tsumugu.evaluation.texts import Identify
 from tsumugu.files import read_json, write_json
 from tsumugu.model.decoder import count_parameters

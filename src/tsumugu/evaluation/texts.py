@@ -22,8 +22,8 @@ from tsumugu.corpus.inputs import InputFile, find_files, plan_shards
 from tsumugu.corpus.reading import Failure, Page, read_records
 from tsumugu.corpus.remote import is_url
 from tsumugu.errors import TsumuguError
-from tsumugu.evaluation.groups import GroupText
 from tsumugu.evaluation.results import safe_name
+from tsumugu.evaluation.tasks.groups import GroupText
 from tsumugu.recipe import load_recipe
 from tsumugu.tokens.split import is_validation
 

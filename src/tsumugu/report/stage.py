@@ -10,9 +10,9 @@ import numpy as np
 from markupsafe import Markup
 
 from tsumugu.corpus.decisions import open_folder
-from tsumugu.evaluation.compared_results import open_results
-from tsumugu.evaluation.comparison import PUBLISHED, compare
-from tsumugu.evaluation.comparison_views import html_section
+from tsumugu.evaluation.comparison.compare import PUBLISHED, compare
+from tsumugu.evaluation.comparison.reading import open_results
+from tsumugu.evaluation.comparison.views import html_section
 from tsumugu.evaluation.contamination import CONTAMINATION
 from tsumugu.files import read_json, write_text
 from tsumugu.pipeline import MANIFEST, Counts, StageContext

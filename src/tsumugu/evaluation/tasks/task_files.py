@@ -14,7 +14,7 @@ import yaml
 
 from tsumugu.errors import TsumuguError
 
-TASK_FOLDER = Path(__file__).parent / "tasks"
+TASK_FOLDER = Path(__file__).parent
 
 _BESIDE_TASK_KEYS = frozenset({"class", "include"})
 _METRIC_KEYS = frozenset({"metric", "aggregation", "higher_is_better"})

@@ -14,7 +14,7 @@ from pathlib import Path
 import datasets
 
 from tsumugu.errors import TsumuguError
-from tsumugu.evaluation.records import EXAMPLES, Row, read_records
+from tsumugu.evaluation.tasks.records import EXAMPLES, Row, read_records
 
 DATA_VARIABLE = "TSUMUGU_DATA"
 TRAIN, TEST = "train", "test"

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tsumugu.errors import TsumuguError
-from tsumugu.evaluation.task_files import TaskFile, read_task_files, suggestion
+from tsumugu.evaluation.tasks.task_files import TaskFile, read_task_files, suggestion
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from tsumugu.evaluation.comparison import MODEL, Comparison
-from tsumugu.evaluation.comparison_tables import NOTHING, Shown, notes, tables
+from tsumugu.evaluation.comparison.compare import MODEL, Comparison
+from tsumugu.evaluation.comparison.tables import NOTHING, Shown, notes, tables
 from tsumugu.files import write_json, write_text
 from tsumugu.terminal import table
 from tsumugu.visible import visible

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tsumugu.evaluation.groups import GROUPS, TEXTS, all_tasks
+from tsumugu.evaluation.tasks.groups import GROUPS, TEXTS, all_tasks
 from tsumugu.terminal import table
 
 

@@ -6,9 +6,17 @@ A terminal, Markdown and HTML show the same; `comparison_views` writes them down
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tsumugu.evaluation.comparison import ASKED_DIFFERENTLY, MODEL, PUBLISHED, Cell, Column, Comparison, Row
-from tsumugu.evaluation.pairing import BITS_PER_BYTE, PairedTest
-from tsumugu.evaluation.published import BLOG, COLUMNS
+from tsumugu.evaluation.comparison.compare import (
+    ASKED_DIFFERENTLY,
+    MODEL,
+    PUBLISHED,
+    Cell,
+    Column,
+    Comparison,
+    Row,
+)
+from tsumugu.evaluation.comparison.pairing import BITS_PER_BYTE, PairedTest
+from tsumugu.evaluation.comparison.published import BLOG, COLUMNS
 from tsumugu.terminal import number
 
 NOTHING = "–"

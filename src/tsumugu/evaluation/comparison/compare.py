@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from tsumugu.evaluation.compared_results import ModelResults
-from tsumugu.evaluation.comparison_details import Contaminated, Spelled, contaminated_tasks, spelled_texts
-from tsumugu.evaluation.pairing import BITS_PER_BYTE, PairedTest, asked_differently, paired_tests
-from tsumugu.evaluation.published import CAVEATS, SOURCES, Published, fit, published
+from tsumugu.evaluation.comparison.details import Contaminated, Spelled, contaminated_tasks, spelled_texts
+from tsumugu.evaluation.comparison.pairing import BITS_PER_BYTE, PairedTest, asked_differently, paired_tests
+from tsumugu.evaluation.comparison.published import CAVEATS, SOURCES, Published, fit, published
+from tsumugu.evaluation.comparison.reading import ModelResults
 from tsumugu.evaluation.results import TaskFigures
 
 MODEL, PUBLISHED, BASELINE = "model", "published", "baseline"

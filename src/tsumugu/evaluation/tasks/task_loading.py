@@ -10,8 +10,8 @@ import yaml
 from jinja2 import TemplateError
 
 from tsumugu.errors import TsumuguError
-from tsumugu.evaluation.groups import LEADERBOARD, TaskChoice
-from tsumugu.evaluation.task_files import TASK_FOLDER, check_task_file, read_task_files
+from tsumugu.evaluation.tasks.groups import LEADERBOARD, TaskChoice
+from tsumugu.evaluation.tasks.task_files import TASK_FOLDER, check_task_file, read_task_files
 
 # What a slip in a task file turns into once the harness works with it.
 _SLIPS = (
@@ -51,7 +51,7 @@ def open_tasks(
         from lm_eval.api.registry import AGGREGATION_REGISTRY
         from lm_eval.config.task import TaskConfig
 
-        from tsumugu.evaluation.data import DATA_VARIABLE
+        from tsumugu.evaluation.tasks.data import DATA_VARIABLE
     except ImportError as error:
         raise TsumuguError(
             f"tasks need lm-evaluation-harness ({error}). Install it with pip install 'tsumugu[evaluate]'"
@@ -77,7 +77,7 @@ def open_tasks(
 
 
 def _open(manager: Any, choice: TaskChoice, place: Path) -> Any:
-    from tsumugu.evaluation.data import missing
+    from tsumugu.evaluation.tasks.data import missing
 
     changes: dict[str, Any] = {"task": choice.name}
     if choice.num_fewshot is not None:
@@ -103,8 +103,8 @@ def _local_leaderboard(name: str) -> dict[str, Any]:
 
     Where only the evaluated split is at hand, few-shot examples come from it, without the question.
     """
-    from tsumugu.evaluation.data import TEST, TRAIN, local_file
-    from tsumugu.evaluation.harness_task import warn_of_split
+    from tsumugu.evaluation.tasks.data import TEST, TRAIN, local_file
+    from tsumugu.evaluation.tasks.harness_task import warn_of_split
 
     data_set = LEADERBOARD[name]
     if local_file(data_set, TEST) is None:
@@ -122,7 +122,7 @@ def _local_leaderboard(name: str) -> dict[str, Any]:
 def _rows_named(data_set: str, evaluated: str) -> Callable[..., Any]:
     from datasets import Dataset, DatasetDict
 
-    from tsumugu.evaluation.data import TEST, local_rows
+    from tsumugu.evaluation.tasks.data import TEST, local_rows
 
     def rows(**_: object) -> DatasetDict:
         names = {TEST: evaluated}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tsumugu.evaluation.compared_results import ModelResults
+from tsumugu.evaluation.comparison.reading import ModelResults
 from tsumugu.evaluation.contamination import (
     CONTAMINATION,
     ContaminationResult,

@@ -29,9 +29,9 @@ def _arguments(parser: Parser) -> None:
 
 
 def _answer(options: Options) -> None:
-    from tsumugu.evaluation.compared_results import open_results
-    from tsumugu.evaluation.comparison import compare
-    from tsumugu.evaluation.comparison_views import render, write_comparison
+    from tsumugu.evaluation.comparison.compare import compare
+    from tsumugu.evaluation.comparison.reading import open_results
+    from tsumugu.evaluation.comparison.views import render, write_comparison
 
     comparison = compare(
         [open_results(folder) for folder in options.folders], with_published=options.published

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tsumugu.evaluation.metrics import normalize_aio
+from tsumugu.evaluation.tasks.metrics import normalize_aio
 
 
 @dataclass(frozen=True)

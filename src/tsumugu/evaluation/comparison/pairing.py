@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from tsumugu.evaluation.compared_results import ModelResults, Rows, is_number
+from tsumugu.evaluation.comparison.reading import ModelResults, Rows, is_number
 from tsumugu.evaluation.results import TaskFigures
 from tsumugu.evaluation.statistics import Paired, compare_sums, compare_values, holm
 

@@ -8,7 +8,7 @@ then averages. The rules themselves are in `metrics`.
 from collections.abc import Sequence
 from typing import Any
 
-from tsumugu.evaluation import metrics
+from tsumugu.evaluation.tasks import metrics
 
 Example = dict[str, Any]
 Generated = Sequence[str]

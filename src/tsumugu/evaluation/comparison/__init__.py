@@ -1,0 +1,1 @@
+"""Evaluated models side by side, beside what was published of others."""
