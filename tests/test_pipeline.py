@@ -62,6 +62,14 @@ def test_a_threshold_that_changes_no_document_does_not_train_again(copied_run: P
     assert rerun(changed, copied_run, last="pretrain") == ["corpus"]
 
 
+def test_checkpoints_are_not_thrown_away_for_a_changed_recipe(copied_run: Path, recipe: Recipe) -> None:
+    (copied_run / "pretrain").rename(copied_run / "pretrain.partial")
+    changed = recipe.model_copy(update={"pretrain": recipe.pretrain.model_copy(update={"z_loss": 1e-4})})
+    with pytest.raises(TsumuguError, match=r"step-\d+.*Take back the change"):
+        run(changed, copied_run)
+    assert any((copied_run / "pretrain.partial" / "checkpoints").iterdir())
+
+
 def test_a_file_that_vanished_is_made_again(copied_run: Path, recipe: Recipe) -> None:
     (copied_run / "tokens" / "train" / "000" / "00000.npy").unlink()
     assert rerun(recipe, copied_run, last="pretrain") == ["tokens"]
