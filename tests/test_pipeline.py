@@ -66,7 +66,7 @@ def test_checkpoints_are_not_thrown_away_for_a_changed_recipe(copied_run: Path, 
     (copied_run / "pretrain").rename(copied_run / "pretrain.partial")
     changed = recipe.model_copy(update={"pretrain": recipe.pretrain.model_copy(update={"z_loss": 1e-4})})
     with pytest.raises(TsumuguError, match=r"step-\d+.*Take back the change"):
-        run(changed, copied_run)
+        rerun(changed, copied_run)
     assert any((copied_run / "pretrain.partial" / "checkpoints").iterdir())
 
 
