@@ -126,3 +126,12 @@ def test_generate_continues_a_prompt(finished_run: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().out.startswith("昨日、")
     assert main(["generate", "/nowhere"]) == 1
     assert "not a model directory" in capsys.readouterr().err
+
+
+def test_a_layout_of_several_processes_is_refused_before_any_work(
+    recipe_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(recipe_path), "--run", str(tmp_path / "run"), "pretrain.layout.tensor=2"]
+    assert main(["run", *words]) == 1
+    assert "pretrain.layout needs 2 processes, and this is one" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "corpus").exists()

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tsumugu import __version__
 from tsumugu.corpus.questions import QUESTIONS as CORPUS
@@ -16,6 +17,9 @@ from tsumugu.evaluation.questions import QUESTIONS as EVALUATE
 from tsumugu.questions import find_question, parse_question
 from tsumugu.tokenizer.questions import QUESTIONS as TOKENIZER
 from tsumugu.tokens.questions import QUESTIONS as TOKENS
+
+if TYPE_CHECKING:
+    from tsumugu.recipe import Recipe
 
 _DESCRIPTION = """\
 Raw Japanese web pages in, a released and evaluated language model out.
@@ -261,9 +265,21 @@ def _run(options: argparse.Namespace) -> None:
 
         pretrain_together(recipe, folder, resources=resources)
         return
+    _refuse_for_one_process(recipe, folder, options.stage)
     run_stages(recipe, folder, last=options.stage, resources=resources, say=say_on_stderr)
     if options.stage in (None, "report"):
         _print_result(folder)
+
+
+def _refuse_for_one_process(recipe: "Recipe", folder: Path, stage: str | None) -> None:
+    """A layout of several processes is told before the stages in front of the training take hours."""
+    trains = stage not in ("corpus", "tokenizer", "tokens") and not (folder / "pretrain").exists()
+    needed = recipe.pretrain.layout.least_processes
+    if trains and needed > 1:
+        raise TsumuguError(
+            f"pretrain.layout needs {needed} processes, and this is one. Run `tsumugu tokens RECIPE` first, "
+            f"then `torchrun --nproc-per-node N -m tsumugu pretrain RECIPE`, then this again"
+        )
 
 
 def _print_result(folder: Path) -> None:

@@ -47,6 +47,7 @@ BASE: dict[str, Any] = {
         ({"tracking": ("wandb", "wandb")}, "names one twice"),
         ({"tracking": ("mlflow",)}, "'tensorboard', 'wandb' or 'trackio'"),
         ({"precision": "float16"}, "'auto', 'float32', 'bfloat16' or 'float8'"),
+        ({"precision": "float8", "sequence_length": 68}, "do not divide sequence_length = 68"),
     ],
 )
 def test_what_does_not_fit_is_said(changes: dict[str, Any], told: str) -> None:

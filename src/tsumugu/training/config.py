@@ -14,6 +14,8 @@ Count = Annotated[int, Field(ge=1)]
 Tracker = Literal["tensorboard", "wandb", "trackio"]
 
 _DECAY_SHARE = 0.2
+_FLOAT8_TOKENS = 16
+"""`torch._scaled_mm` wants dimensions that are multiples of it."""
 
 
 class OptimizerConfig(Section):
@@ -224,6 +226,11 @@ class PretrainConfig(Section):
                     f"schedule.warmup_steps = {self.schedule.warmup_steps} and the {decay} steps of "
                     f"decay are more than steps = {self.steps}; lower schedule.decay_share"
                 )
+        if self.precision == "float8" and self.sequence_length % _FLOAT8_TOKENS:
+            raise ValueError(
+                f"precision = float8 multiplies tokens in groups of {_FLOAT8_TOKENS}, which do not divide "
+                f"sequence_length = {self.sequence_length}"
+            )
         if self.micro_batch_size and self.global_batch_size % self.micro_batch_size:
             raise ValueError(
                 f"micro_batch_size = {self.micro_batch_size} does not divide "

@@ -51,6 +51,13 @@ class LayoutConfig(Section):
     """In which order a pipeline's stages work on the micro-batches. All but `gpipe` and `1f1b` give
     every process two stages; those named `zero_bubble` split the backward pass in two."""
 
+    @property
+    def least_processes(self) -> int:
+        """What these numbers need, however many more may share the data."""
+        return math.prod(
+            (self.data_replicate, self.data_shard or 1, self.context, self.tensor, self.pipeline)
+        )
+
     @model_validator(mode="before")
     @classmethod
     def _from_word(cls, data: Any) -> Any:
