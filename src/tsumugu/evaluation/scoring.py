@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
@@ -21,9 +22,12 @@ from tsumugu.evaluation.language_model import LanguageModel, LogitsAt, NativeMod
 Ids = NDArray[np.int64]
 _LOGITS_BYTES = 64 * 2**20
 """Of the logits that exist at a time."""
-_SHORTEST_PREFIX, _LEAST_SHARE, _FEWEST_ROWS = 32, 0.3, 3
-"""Tokens that rows must begin with together, and their part of a row, for these to be read once; and the rows
-that this is done for."""
+_SHORTEST_PREFIX, _FEWEST_ROWS = 32, 3
+"""Tokens that rows must begin with together for these to be read once, and the rows that this is done for."""
+_SHARES = (0.4, 0.1)
+"""And their part of a row; what shares less goes by itself."""
+_KEPT = 0.75
+"""Of what a run of rows shares, when another row joins it."""
 
 
 @dataclass(frozen=True)
@@ -220,8 +224,21 @@ def _parts(rows: list[_Row], size: int) -> Iterator[list[_Row]]:
 
 
 def _shared(rows: Sequence[_Row]) -> tuple[list[tuple[int, list[_Row]]], list[_Row]]:
-    """Rows that begin with the same tokens for a good part of their length, with the number of these; and
-    the others."""
+    """Rows that begin with the same tokens, with the number of these; and the others.
+
+    First those that share much, such as the examples of one subject; then, of what is left, those that
+    share a little, such as a description.
+    """
+    together: list[tuple[int, list[_Row]]] = []
+    for least_share in _SHARES:
+        runs = _runs(rows, least_share)
+        together += [(length, run) for length, run in runs if len(run) >= _FEWEST_ROWS]
+        rows = [row for _, run in runs if len(run) < _FEWEST_ROWS for row in run]
+    return together, list(rows)
+
+
+def _runs(rows: Sequence[_Row], least_share: float) -> list[tuple[int, list[_Row]]]:
+    """All rows, those together that have at least such a share of their beginnings in common."""
     runs: list[tuple[int, list[_Row]]] = []
     # Big-endian bytes stand in the order of the numbers, and take an eighth of a list's memory.
     for row in sorted(rows, key=lambda row: row.context.astype(">u4").tobytes()):
@@ -230,13 +247,14 @@ def _shared(rows: Sequence[_Row]) -> tuple[list[tuple[int, list[_Row]]], list[_R
         if runs:
             length, run = runs[-1]
             common = min(length, most, _common(run[0].context, row.context))
-            if common >= max(_SHORTEST_PREFIX, _LEAST_SHARE * row.width):
+            # Several rows do not give up what they share for the sake of one more.
+            enough = common >= _KEPT * length or len(run) < _FEWEST_ROWS
+            if enough and common >= max(_SHORTEST_PREFIX, least_share * row.width):
                 run.append(row)
                 runs[-1] = (common, run)
                 continue
         runs.append((most, [row]))
-    together = [(length, run) for length, run in runs if len(run) >= _FEWEST_ROWS]
-    return together, [row for _, run in runs if len(run) < _FEWEST_ROWS for row in run]
+    return runs
 
 
 def _common(one: Ids, other: Ids) -> int:
@@ -311,8 +329,20 @@ def _at_targets(
         part = slice(begin, begin + together)
         # First tokens of the answers to one context are predicted at one place.
         spots, where = torch.unique(torch.stack([rows[part], places[part]]), dim=1, return_inverse=True)
-        logits = logits_at(spots[0], spots[1])
-        picked = logits[where, targets[part]]
-        nats.append((picked - logits.logsumexp(-1)[where]).double())
-        best.append(logits.argmax(-1)[where] == targets[part])
+        logits, target = logits_at(spots[0], spots[1]), targets[part]
+        if len(where) == spots.shape[1] and bool(
+            (where == torch.arange(len(where), device=where.device)).all()
+        ):
+            # One target at each place, as in texts: the fused kernel.
+            found = -F.cross_entropy(logits, target, reduction="none")
+            picked, largest = logits.gather(1, target[:, None])[:, 0], logits.amax(-1)
+        else:
+            picked, largest = logits[where, target], logits.amax(-1)[where]
+            found = picked - logits.logsumexp(-1)[where]
+        nats.append(found.double())
+        is_best = picked == largest
+        # Of equally likely tokens the first is the most probable one.
+        ties = is_best.nonzero()[:, 0]
+        is_best[ties] = logits[where[ties]].argmax(-1) == target[ties]
+        best.append(is_best)
     return torch.cat(nats).cpu(), torch.cat(best).cpu()
