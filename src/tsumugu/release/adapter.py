@@ -184,7 +184,7 @@ def from_hugging_face(tensors: Mapping[str, Tensor], config: ModelConfig) -> dic
 
 
 class TheirWeights(Mapping[str, Tensor]):
-    """The weights of a model of transformers by our names; what lies in files is read when it is asked for."""
+    """The weights of a model of transformers by our names; those in files are read when asked for."""
 
     def __init__(self, tensors: Mapping[str, Stored], config: ModelConfig) -> None:
         """See `from_hugging_face`."""

@@ -108,9 +108,14 @@ def _code(folder: Path) -> Iterator[str]:
         if "auto_map" in settings:
             raise TsumuguError(f"{path.name} names code of its own (auto_map), which would be run")
     for name in released_files(folder):
-        if (folder / name).is_symlink():
+        if (folder / name).is_symlink() and not _in_hub_cache(folder, (folder / name).resolve()):
             raise TsumuguError(f"{name} is a link; a release holds its files")
-    yield "no pickled files, no code of its own, no links"
+    yield "no pickled files, no code of its own"
+
+
+def _in_hub_cache(folder: Path, target: Path) -> bool:
+    """What huggingface_hub fetched are links from `snapshots/REVISION` to `blobs`."""
+    return target.parent == folder.resolve().parent.parent / "blobs"
 
 
 def _templates(folder: Path) -> Iterator[str]:

@@ -3,10 +3,8 @@
 import argparse
 import re
 from pathlib import Path
-from typing import get_args
 
 from tsumugu.questions import Options, Parser, Question, add_json
-from tsumugu.release.config import WeightType
 
 _EXPORT = """\
 Writes a Hugging Face directory of any checkpoint, whatever layout trained it, of a training that is not done
@@ -25,6 +23,9 @@ _PUSH = """\
 Uploads a release to the Hugging Face hub, in one commit: the files that SHA256SUMS lists, and no others. What
 tsumugu release check finds wrong is not uploaded. Asks before it does anything, unless --yes says so."""
 
+# Those of `ReleaseConfig`, which `tsumugu --help` does not wait for.
+_DTYPES = ("float32", "bfloat16", "float16")
+
 
 def _shard_size(text: str) -> str:
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?(KB|MB|GB|TB)", text):
@@ -35,7 +36,7 @@ def _shard_size(text: str) -> str:
 def _export_arguments(parser: Parser) -> None:
     parser.add_argument("place", type=Path, metavar="PLACE", help="see above")
     parser.add_argument("folder", type=Path, metavar="DIR", help="where to; it must not be there yet")
-    parser.add_argument("--dtype", choices=get_args(WeightType), help="of the weights; default: the recipe's")
+    parser.add_argument("--dtype", choices=_DTYPES, help="of the weights; default: the recipe's")
     parser.add_argument(
         "--max-shard-size", type=_shard_size, metavar="SIZE", help="of a file, 5GB; default: the recipe's"
     )
