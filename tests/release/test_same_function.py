@@ -22,7 +22,11 @@ def both(config: ModelConfig) -> tuple[Decoder, Any]:
     ours = decoder(config)
     found = hugging_face_config(config, vocab_size=VOCABULARY, bos=1, eos=2, pad=3)
     theirs = AutoModelForCausalLM.from_config(AutoConfig.for_model(**found))
-    theirs.load_state_dict(to_hugging_face(ours), strict=False)
+    # In memory they call the output embedding of GPT-NeoX by another name than in files.
+    weights = {name.replace("embed_out", "lm_head"): value for name, value in to_hugging_face(ours).items()}
+    missing, unexpected = theirs.load_state_dict(weights, strict=False)
+    assert not unexpected
+    assert set(missing) <= {"lm_head.weight"}
     return ours, theirs.eval()
 
 

@@ -72,9 +72,8 @@ def model_card(
         trained=trained,
         scores=scores,
         rules=[_rule(rule) for rule in recipe.corpus.effective_rules],
-        licenses={
-            entry.source: entry.license for entry in (*recipe.corpus.inputs, *recipe.tokens.pretokenized)
-        },
+        licenses={entry.source: entry.license for entry in recipe.corpus.inputs}
+        | {entry.source: entry.license for entry in recipe.tokens.pretokenized},
         optimizer=_OPTIMIZERS[recipe.pretrain.optimizer.name],
         after_warmup=after_warmup(recipe.pretrain),
         base=recipe.release.base_model or (recipe.model.weights and Path(recipe.model.weights).name),

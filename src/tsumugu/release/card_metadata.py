@@ -39,7 +39,8 @@ def card_head(recipe: Recipe, scores: Mapping[str, Any] | None) -> str:
 
 def hub_datasets(recipe: Recipe) -> list[str]:
     """The data sets of the Hugging Face hub that the model was made from: OWNER/NAME, each once."""
-    paths = [entry.path for entry in (*recipe.corpus.inputs, *recipe.tokens.pretokenized)]
+    paths = [entry.path for entry in recipe.corpus.inputs]
+    paths += [entry.path for entry in recipe.tokens.pretokenized]
     names = [path.removeprefix(_HUB).partition("@")[0] for path in paths if path.startswith(_HUB)]
     return list(dict.fromkeys("/".join(name.split("/")[:2]) for name in names))
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from tsumugu.errors import TsumuguError
 from tsumugu.files import write_aside
 
-BLOCK_BYTES = 2**23
+BLOCK_BYTES = 2**21
 """What is read or written at a time."""
 _LENGTH_BYTES = 8
 _METADATA = "__metadata__"
@@ -157,8 +157,8 @@ class TensorWriter:
         stream.seek(begin)
         rows = tensor.reshape(1) if not tensor.dim() else tensor
         step = max(1, BLOCK_BYTES // max(1, prod(rows.shape[1:]) * dtype.itemsize))
-        for block in rows.split(step):
-            numbers = block.to(dtype).contiguous()
+        for first in range(0, len(rows), step):
+            numbers = rows[first : first + step].to(dtype).contiguous()
             if not numbers.isfinite().all():
                 kind = str(dtype).removeprefix("torch.")
                 raise TsumuguError(
