@@ -33,7 +33,7 @@ def test_a_release_passes(finished_run: Path, capsys: pytest.CaptureFixture[str]
     for told in (
         "files are those of SHA256SUMS",
         "no chat template",
-        "tensors in 1 files, float32, finite",
+        "tensors in 1 file, float32, finite",
         "license apache-2.0 (LICENSE is here), language ja",
         "model-index with 4 scores",
         "GPTNeoXForCausalLM, 40,192 parameters",

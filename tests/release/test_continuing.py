@@ -181,7 +181,7 @@ def test_every_layout_begins_with_the_weights_of_the_directory(
     config: dict[str, Any], workers: Workers, tmp_path: Path
 ) -> None:
     published(tmp_path, config, max_shard_size="60KB")
-    for layout in (Layout(data_shard=2), Layout(tensor=2), Layout(data_shard=2, tensor=2, pipeline=2)):
+    for layout in (Layout(data_shard=2, tensor=2), Layout(tensor=2, pipeline=2)):
         found = workers.run(shards_are_the_whole, layout.processes, str(tmp_path), layout)
         assert all(found)
 
