@@ -146,7 +146,8 @@ def _weights(folder: Path) -> Iterator[str]:
                 f"config.json says vocab_size = {config['vocab_size']}, and the embedding has "
                 f"{weights.vocab_size} rows"
             )
-    yield f"{len(stored)} tensors in {files} {'file' if files == 1 else 'files'}, {', '.join(sorted(kinds))}, finite, as config.json says"
+    places = f"{files} file{'' if files == 1 else 's'}"
+    yield f"{len(stored)} tensors in {places}, {', '.join(sorted(kinds))}, finite, as config.json says"
 
 
 def _read(path: Path) -> dict[str, Any]:
