@@ -15,6 +15,7 @@ from tsumugu.corpus.questions import QUESTIONS as CORPUS
 from tsumugu.errors import Stopped, TsumuguError
 from tsumugu.evaluation.questions import QUESTIONS as EVALUATE
 from tsumugu.questions import find_question, parse_question
+from tsumugu.release.questions import QUESTIONS as RELEASE
 from tsumugu.tokenizer.questions import QUESTIONS as TOKENIZER
 from tsumugu.tokens.questions import QUESTIONS as TOKENS
 
@@ -85,8 +86,12 @@ _STAGES = {
     ),
     "release": (
         "a Hugging Face model directory",
-        "Writes config, safetensors, tokenizer, generation settings and a model card, then loads them with\n"
-        "transformers and refuses a release whose logits differ from ours.",
+        "Writes config, safetensors, tokenizer, generation settings, a model card, LICENSE and SHA256SUMS,\n"
+        "then loads them with transformers and refuses a release whose logits differ from ours.\n\n"
+        "Afterwards, and before (each has its own --help):\n"
+        "  tsumugu release export CHECKPOINT DIR      any checkpoint as a model directory\n"
+        "  tsumugu release check DIR                  a model directory as a stranger meets it\n"
+        "  tsumugu release push DIR OWNER/NAME        to the Hugging Face hub",
     ),
     "report": (
         "one page that shows the run",
@@ -98,7 +103,13 @@ _STAGES = {
 _PATIENCE = 15.0
 """Seconds in which torchrun ends the other processes when one has failed."""
 
-_QUESTIONS = {"corpus": CORPUS, "tokenizer": TOKENIZER, "tokens": TOKENS, "evaluate": EVALUATE}
+_QUESTIONS = {
+    "corpus": CORPUS,
+    "tokenizer": TOKENIZER,
+    "tokens": TOKENS,
+    "evaluate": EVALUATE,
+    "release": RELEASE,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

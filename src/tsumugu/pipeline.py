@@ -38,6 +38,7 @@ from tsumugu.files import (
     write_json,
     write_text,
 )
+from tsumugu.model.config import ModelConfig, weight_files
 from tsumugu.recipe import Recipe, recipe_text
 from tsumugu.tokenizer.config import tokenizer_files
 from tsumugu.tokens.pretokenized import fingerprint_ids
@@ -123,6 +124,13 @@ def _version_of(path: Path) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
+def _model(config: ModelConfig) -> list[Any]:
+    """The model's settings, and which weights it begins with."""
+    if config.weights is None:
+        return [config.model_dump(mode="json", exclude={"weights"})]
+    return [*_dump(config), [_version_of(path) for path in weight_files(Path(config.weights))]]
+
+
 # A stage depends on what its function reads, so that a new learning rate keeps the corpus.
 STAGES: tuple[Stage, ...] = (
     Stage(
@@ -164,7 +172,7 @@ STAGES: tuple[Stage, ...] = (
         name="pretrain",
         reads=("tokenizer", "tokens"),
         function="tsumugu.training.stage:run",
-        settings=lambda r: [*_dump(r.model, r.data), r.pretrain.result_settings(), r.seed],
+        settings=lambda r: [*_model(r.model), *_dump(r.data), r.pretrain.result_settings(), r.seed],
         precious="checkpoints",
         version=3,
     ),
@@ -179,7 +187,12 @@ STAGES: tuple[Stage, ...] = (
         name="release",
         reads=("corpus", "tokenizer", "tokens", "pretrain", "evaluate"),
         function="tsumugu.release.stage:run",
-        settings=lambda r: [r.name, *_dump(r.release)],
+        settings=lambda r: [
+            r.name,
+            *_dump(r.release),
+            r.release.license_file and _version_of(Path(r.release.license_file)),
+        ],
+        version=2,
     ),
     Stage(
         name="report",

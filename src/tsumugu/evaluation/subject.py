@@ -7,14 +7,12 @@ transformers.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from tsumugu.errors import TsumuguError
 from tsumugu.evaluation.language_model import HuggingFaceModel, LanguageModel, NativeModel
@@ -22,12 +20,15 @@ from tsumugu.files import read_json
 from tsumugu.model.decoder import Decoder, count_parameters
 from tsumugu.pipeline import MANIFEST
 from tsumugu.recipe import load_recipe
-from tsumugu.release.adapter import config_from_hugging_face, from_hugging_face
+from tsumugu.release.adapter import TheirWeights, config_from_hugging_face
+from tsumugu.release.stored import StoredTensor
+from tsumugu.release.weight_files import read_weights
 from tsumugu.tokenizer.encoder import Encoder, load_encoder
 from tsumugu.tokenizer.existing import open_existing
 from tsumugu.tokenizer.export import FAST, SPIECE
-from tsumugu.training.checkpoint import latest_checkpoint, load_weights
+from tsumugu.training.checkpoint import load_weights
 from tsumugu.training.device import pick_device
+from tsumugu.training.runs import newest_checkpoint, run_of
 
 CHECKPOINT, HUGGING_FACE = "checkpoint", "hugging_face"
 _UNKNOWN_LENGTH = 2048
@@ -105,7 +106,7 @@ def open_subject(
     path = Path(place)
     if (path / "config.json").is_file():
         subject = _open_hugging_face(place, path, max_length, trust_remote_code, native)
-    elif run := _run_of(path):
+    elif run := run_of(path):
         subject = _open_run(place, *run, max_length=max_length)
     elif path.exists():
         raise TsumuguError(
@@ -122,23 +123,9 @@ def open_subject(
     return replace(subject, name=name or place, prompt_start=start, facts=facts)
 
 
-def _run_of(path: Path) -> tuple[Path, Path | None] | None:
-    """The run folder that a path means, and the checkpoint if it means one."""
-    if (path / "state.json").is_file() and path.parent.name == "checkpoints":
-        return path.parent.parent.parent, path
-    return (path, None) if (path / "recipe.yaml").is_file() else None
-
-
 def _open_run(place: str, folder: Path, checkpoint: Path | None, *, max_length: int | None) -> Subject:
     recipe = load_recipe(folder / "recipe.yaml")
-    if checkpoint is None:
-        # Of a training that is not done, too.
-        found = [
-            latest_checkpoint(folder / stage / "checkpoints") for stage in ("pretrain", "pretrain.partial")
-        ]
-        checkpoint = next((each for each in found if each is not None), None)
-    if checkpoint is None:
-        raise TsumuguError(f"{place}: this run has no checkpoint yet. Train it: tsumugu pretrain RECIPE")
+    checkpoint = checkpoint or newest_checkpoint(folder)
     if not (folder / "tokenizer" / MANIFEST).is_file():
         raise TsumuguError(f"{place}: this run has no tokenizer. Make it: tsumugu tokenizer RECIPE")
     encoder = load_encoder(folder / "tokenizer")
@@ -165,10 +152,15 @@ def _open_hugging_face(
             f"say --trust-remote-code"
         )
     tokenizer = _open_tokenizer(place, folder, trust_remote_code)
+    try:
+        # Whoever computes the model: no pickled weights, and no index that leads elsewhere.
+        stored = read_weights(folder)
+    except TsumuguError as error:
+        raise TsumuguError(f"{place}: {error}") from error
     model: LanguageModel | None = None
     facts: dict[str, Any] = {"kind": HUGGING_FACE, "fingerprint": _fingerprint(folder)}
     if native:
-        model = _as_native(place, folder, config, max_length, facts)
+        model = _as_native(place, config, stored, max_length, facts)
     if model is None:
         model = _as_transformers(
             place, folder, max_length, tokenizer.model_max_length, trust_remote_code, facts
@@ -253,7 +245,11 @@ def _open_tokenizer(place: str, folder: Path, trust_remote_code: bool) -> _Token
 
 
 def _as_native(
-    place: str, folder: Path, config: dict[str, Any], max_length: int | None, facts: dict[str, Any]
+    place: str,
+    config: dict[str, Any],
+    stored: Mapping[str, StoredTensor],
+    max_length: int | None,
+    facts: dict[str, Any],
 ) -> NativeModel | None:
     """Computed by our decoder; None if it cannot compute this model."""
     try:
@@ -261,22 +257,12 @@ def _as_native(
     except TsumuguError as error:
         facts["computed_by"] = f"transformers ({error})"
         return None
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        facts["computed_by"] = "transformers (its weights are no safetensors)"
-        return None
-    tensors = {}
-    for file in files:
-        try:
-            tensors.update(load_file(file))
-        except (SafetensorError, OSError) as error:
-            raise TsumuguError(f"{place}: {file.name} is damaged or cut short: {error}") from error
     try:
-        weights = from_hugging_face(tensors, ours)
+        weights = TheirWeights(stored, ours)
     except TsumuguError as error:
         raise TsumuguError(f"{place}: {error}") from error
-    decoder = Decoder(ours, len(weights["embedding.weight"]))
-    decoder.load_state_dict(weights, strict=False)
+    decoder = Decoder(ours, weights.vocab_size)
+    weights.fill(decoder)
     facts["computed_by"] = "tsumugu"
     facts.update(_size(decoder))
     return NativeModel(decoder.to(pick_device()).eval(), max_length=max_length)
@@ -299,8 +285,7 @@ def _as_transformers(
             # Half precision is emulated on CPUs.
             dtype=torch.float32 if device.type == "cpu" else "auto",
             trust_remote_code=trust_remote_code,
-            # Pickled weights are read without running what is in them, as transformers does by default.
-            weights_only=True,
+            use_safetensors=True,
         )
     except Exception as error:
         raise TsumuguError(f"{place}: the model cannot be loaded: {_one_line(error)}") from error

@@ -1,9 +1,11 @@
 """The `model` section of a recipe."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from tsumugu.errors import TsumuguError
 from tsumugu.model.presets import PRESETS
 from tsumugu.section import Section
 
@@ -22,6 +24,10 @@ class ModelConfig(Section):
 
     preset: str | None = None
     """A published shape, by name; keys beside it change it. See `tsumugu/model/presets.py`."""
+    weights: str | None = None
+    """A Hugging Face directory to go on from: training begins with its weights instead of drawn ones, and
+    the shape is that of its config.json; keys beside it may repeat it, not change it. The tokenizer has to
+    be the directory's own (`tokenizer.path`)."""
     architecture: Architecture = "gpt-neox"
     """`gpt2`: learned positions, LayerNorm, GELU. `gpt-neox`: rotary positions instead. `llama`: rotary
     positions, RMSNorm, SwiGLU, no biases."""
@@ -56,13 +62,16 @@ class ModelConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_preset(cls, data: Any) -> Any:
-        name = data.get("preset") if isinstance(data, dict) else None
-        if not isinstance(name, str):
+    def _filled_in(cls, data: Any) -> Any:
+        """With the shape of the preset, or of the directory of the weights."""
+        if not isinstance(data, dict):
             return data
-        if name not in PRESETS:
-            raise ValueError(f"model.preset = {name!r} is not known; there are {', '.join(PRESETS)}")
-        return {**PRESETS[name], **data}
+        name, weights = data.get("preset"), data.get("weights")
+        if isinstance(name, str):
+            if name not in PRESETS:
+                raise ValueError(f"model.preset = {name!r} is not known; there are {', '.join(PRESETS)}")
+            data = {**PRESETS[name], **data}
+        return _shaped_like(weights, data) if isinstance(weights, str) else data
 
     @model_validator(mode="after")
     def _fits(self) -> "ModelConfig":
@@ -108,3 +117,39 @@ class ModelConfig(Section):
         if self.architecture == "llama":
             return -(-8 * self.hidden_size // 3 // 64) * 64
         return 4 * self.hidden_size
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of a Hugging Face directory whose change is another model."""
+    return sorted([*folder.glob("*.safetensors"), *folder.glob("*.index.json"), folder / "config.json"])
+
+
+def _shaped_like(weights: str, data: dict[str, Any]) -> dict[str, Any]:
+    """`data` with the shape of the model in the directory `weights`.
+
+    Raises:
+        ValueError: there is no such model, our decoder cannot compute it, or `data` says something else.
+    """
+    if not (Path(weights) / "config.json").is_file():
+        if "num_hidden_layers" in data:
+            # A recipe as it ran has the whole shape. Whoever needs the weights will miss them.
+            return data
+        raise ValueError(f"weights = {weights!r} is no Hugging Face directory: it has no config.json")
+    # The map between their models and ours is heavy, and needed here alone.
+    from tsumugu.release.adapter import shape_of_directory
+
+    try:
+        shape = shape_of_directory(Path(weights)).model_dump(exclude={"preset", "weights", "initialization"})
+    except TsumuguError as error:
+        raise ValueError(f"weights = {weights!r}: {error}") from error
+    different = [
+        f"{key} = {data[key]!r}, which is {value!r} there"
+        for key, value in shape.items()
+        if data.get(key) is not None and data[key] != value
+    ]
+    if different:
+        raise ValueError(
+            f"weights = {weights!r} are of another shape than the recipe says: {'; '.join(different)}. Leave "
+            f"these keys out"
+        )
+    return {**data, **shape}

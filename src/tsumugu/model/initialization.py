@@ -47,7 +47,7 @@ def _std(name: str, config: ModelConfig) -> float:
 
 
 def _draw(parameter: Tensor, name: str, seed: int, *, std: float) -> None:
-    local, shape, offset = _shard(parameter)
+    local, shape, offset = local_shard(parameter)
     if not local.numel():
         return
     width = parameter.shape[1]
@@ -61,7 +61,7 @@ def _draw(parameter: Tensor, name: str, seed: int, *, std: float) -> None:
         local[begin - first : end - first].copy_(drawn[begin - start : end - start, columns])
 
 
-def _shard(parameter: Tensor) -> tuple[Tensor, tuple[int, ...], tuple[int, ...]]:
+def local_shard(parameter: Tensor) -> tuple[Tensor, tuple[int, ...], tuple[int, ...]]:
     """The numbers that are here, their shape, and where they begin in the whole."""
     if not isinstance(parameter, DTensor):
         return parameter, tuple(parameter.shape), (0, 0)

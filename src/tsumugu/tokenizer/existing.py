@@ -20,6 +20,7 @@ from tsumugu.files import write_aside, write_json, write_text
 from tsumugu.tokenizer.encoder import SPECIAL_TOKENS_MAP, Encoder, as_for_text, load_encoder
 from tsumugu.tokenizer.export import FAST, KIND, SPIECE, fast_tokenizer, write_sentencepiece
 from tsumugu.tokenizer.presets import SPECIAL_TOKENS
+from tsumugu.tokenizer.templates import refuse_hostile
 
 _MODEL_NAMES = (SPIECE, "tokenizer.model")
 _CHAT_TEMPLATE = "chat_template.jinja"
@@ -156,11 +157,16 @@ def _content(token: Any) -> str | None:
 
 
 def _chat_template(path: Path, settings: Mapping[str, Any]) -> str | None:
+    """The template, which whoever talks to the model is going to run; a hostile one is refused."""
     file = path / _CHAT_TEMPLATE
     if file.is_file():
-        return file.read_text(encoding="utf-8")
-    template = settings.get("chat_template")
-    return template if isinstance(template, str) else None
+        template: Any = file.read_text(encoding="utf-8")
+    else:
+        template = settings.get("chat_template")
+    if not isinstance(template, str):
+        return None
+    refuse_hostile(template, file.name if file.is_file() else "tokenizer_config.json")
+    return template
 
 
 def _read_model(path: Path) -> Any:

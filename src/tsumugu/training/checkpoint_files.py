@@ -27,7 +27,7 @@ from tsumugu.files import naming, read_json, write_json
 
 STATE = "state.json"
 _FILES, _CHECKSUM = "files", "xxh3"
-_BLOCK = 2**24
+_BLOCK = 2**22
 _ALIGNMENT = 8
 _DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.float64: "F64"}
 

@@ -50,6 +50,8 @@ class ParallelModel:
     autocast: torch.dtype | None = None
     """What matrices are multiplied in, where FSDP does not see to it."""
     pipeline: Pipeline | None = field(default=None, repr=False)
+    first_weights: Callable[[Decoder], None] | None = field(default=None, repr=False)
+    """See `Settings`."""
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """All parameters that are here, by their names in the whole model."""
@@ -67,7 +69,10 @@ class ParallelModel:
     def initialize(self) -> None:
         """Give all parameters their first values, the same in every layout."""
         for part in self.parts:
-            initialize(part, self.seed)
+            if self.first_weights is None:
+                initialize(part, self.seed)
+            else:
+                self.first_weights(part)
 
     def parameter_count(self) -> int:
         """Numbers in the whole model, shared ones once."""
@@ -148,6 +153,9 @@ class Settings:
     z_loss: float = 0.0
     dtype: torch.dtype = torch.float32
     """Of matrix products and of what is gathered; weights, gradients and their sums stay float32."""
+    first_weights: Callable[[Decoder], None] | None = None
+    """Sets the weights of a part of the model, or of a shard of one, that training begins with; None: they
+    are drawn from the seed."""
     prepare_blocks: Callable[[Decoder], None] = lambda part: None
     """Activation checkpointing and compilation, in place."""
 
@@ -196,7 +204,9 @@ def build_model(
         assert mesh is not None
         pipeline = Pipeline(parts, stages, layout, mesh, device, micro_batch, settings.dtype)
     autocast = settings.dtype if mesh is None and settings.dtype != torch.float32 else None
-    model = ParallelModel(layout, device, settings.seed, parts, mesh, autocast, pipeline)
+    model = ParallelModel(
+        layout, device, settings.seed, parts, mesh, autocast, pipeline, settings.first_weights
+    )
     model.initialize()
     return model
 

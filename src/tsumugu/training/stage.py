@@ -184,6 +184,7 @@ def _train(context: StageContext, process: Process) -> Counts:
         "validation_bits_per_byte": validation.get("validation_bits_per_byte"),
         "seconds": rows[-1]["seconds"],
         "device": str(process.device.type),
+        "device_name": _device_name(process.device),
         "layout": str(layout),
         "processes": process.world_size,
         "threads": torch.get_num_threads(),
@@ -210,6 +211,12 @@ def _layout(recipe: Recipe, vocab_size: int, process: Process) -> tuple[Layout, 
 
 def _build(recipe: Recipe, vocab_size: int, layout: Layout, micro: int, process: Process) -> ParallelModel:
     config = recipe.pretrain
+    first_weights = None
+    if recipe.model.weights is not None:
+        # The map between their models and ours imports transformers.
+        from tsumugu.release.first_weights import open_first_weights
+
+        first_weights = open_first_weights(Path(recipe.model.weights), recipe.model, vocab_size).fill
     return build_model(
         recipe.model,
         vocab_size,
@@ -221,6 +228,7 @@ def _build(recipe: Recipe, vocab_size: int, layout: Layout, micro: int, process:
             dropout=config.dropout,
             z_loss=config.z_loss,
             dtype=product_dtype(config.precision, process.device),
+            first_weights=first_weights,
             prepare_blocks=partial(prepare_blocks, config=config),
         ),
         micro_batch=(micro, config.sequence_length // layout.context),
@@ -265,6 +273,10 @@ def _peak(process: Process) -> float | None:
     if process.device.type != "cuda":
         return None
     return peak_flops(torch.cuda.get_device_name(process.device))
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
 
 
 def _describe(name: str, use: SourceUse) -> str:
