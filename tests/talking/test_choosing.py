@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsumugu.errors import TsumuguError
@@ -34,6 +34,7 @@ def of_transformers(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     return warpers(torch.zeros(len(logits), 1, dtype=torch.int64), logits.clone())
 
 
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 10_000),
     temperature=st.sampled_from([0.01, 0.7, 1.0, 1.5]),

@@ -62,7 +62,7 @@ HOSTILE = [
     "{{ cycler.__init__.__globals__.os.popen('touch MARK').read() }}",
     "{{ self.__init__.__globals__.__builtins__.__import__('os').system('touch MARK') }}",
     "{{ raise_exception.__globals__['__builtins__']['open']('MARK', 'w') }}",
-    "{{ strftime_now.__globals__ }}",
+    "{{ strftime_now.__globals__.keys() }}",
     "{{ '{0.__class__.__init__.__globals__}'.format(messages) }}",
     "{% for x in ().__class__.__base__.__subclasses__() %}{{ x('MARK', 'w') }}{% endfor %}",
     "{% include '/etc/passwd' %}",

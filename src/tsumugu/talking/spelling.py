@@ -14,10 +14,13 @@ from dataclasses import dataclass
 
 from tsumugu.evaluation.subject import Subject
 from tsumugu.tokenizer.encoder import byte_letters
+from tsumugu.tokenizer.presets import SPACE
 
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
 _PROBE = "é あ"
 """Text that only a byte-level vocabulary spells in letters that stand for its bytes."""
+_SPACES = f"あ{SPACE}あ"
+"""Text that is spelled as one with a space where U+2581 is the sign for it."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Spelling:
     """Of a byte-level vocabulary: the byte of each letter; empty for others."""
     silent: frozenset[int]
     """Tokens that are never shown; special ones, which decode to nothing, need not be among them."""
+    has_space_sign: bool = False
+    """Whether U+2581 is a space, also where it is spelled in bytes."""
 
     def bytes_of(self, token: int, before: int | None) -> bytes:
         """UTF-8 bytes of a token, after the token `before`, as `last_text` gives it."""
@@ -75,6 +80,7 @@ def spelling_of(subject: Subject) -> Spelling:
         # Some begin every text with a space.
         letters=letters if spelled.endswith(_PROBE.encode()) else {},
         silent=frozenset() if subject.unk_id is None else frozenset({subject.unk_id}),
+        has_space_sign=subject.encode(_SPACES) == subject.encode(_SPACES.replace(SPACE, " ")),
     )
 
 
@@ -109,7 +115,7 @@ class Text:
         return text if stopped else text + self._held
 
     def _give(self, new: str) -> tuple[str, bool]:
-        self._held += new
+        self._held += new.replace(SPACE, " ") if self._spelling.has_space_sign else new
         places = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
         if places:
             return self._held[: min(places)], True
