@@ -122,10 +122,10 @@ def parse(words: list[str]) -> tuple[Callable[[argparse.Namespace], None], argpa
     parser = _parser()
     options, rest = parser.parse_known_args(words)
     # argparse gives up on positional arguments that stand behind an option.
-    more = next((getattr(options, name) for name in ("overrides", "prompts") if hasattr(options, name)), None)
-    if any(word.startswith("-") and word != "-" for word in rest) or (rest and more is None):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
+        more = next((vars(options)[name] for name in ("overrides", "prompts") if name in options), None)
+        if more is None or any(word.startswith("-") and word != "-" for word in rest):
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
         more += rest
     return options.function, options
 
