@@ -23,6 +23,7 @@ from tsumugu.cli import main
         "evaluate",
         "report",
         "generate",
+        "chat",
         "schema",
     ],
 )
@@ -125,7 +126,7 @@ def test_generate_continues_a_prompt(finished_run: Path, capsys: pytest.CaptureF
     assert main(arguments) == 0
     assert capsys.readouterr().out.startswith("昨日、")
     assert main(["generate", "/nowhere"]) == 1
-    assert "not a model directory" in capsys.readouterr().err
+    assert "there is no such folder" in capsys.readouterr().err
 
 
 def test_a_layout_of_several_processes_is_refused_before_any_work(

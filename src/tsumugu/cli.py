@@ -16,6 +16,14 @@ from tsumugu.errors import Stopped, TsumuguError
 from tsumugu.evaluation.questions import QUESTIONS as EVALUATE
 from tsumugu.questions import find_question, parse_question
 from tsumugu.release.questions import QUESTIONS as RELEASE
+from tsumugu.talking.arguments import (
+    CHAT,
+    GENERATE,
+    add_chat_arguments,
+    add_generate_arguments,
+    answer_chat,
+    answer_generate,
+)
 from tsumugu.tokenizer.questions import QUESTIONS as TOKENIZER
 from tsumugu.tokens.questions import QUESTIONS as TOKENS
 
@@ -36,7 +44,8 @@ examples:
   tsumugu corpus recipes/demo.yaml --run /tmp/try    the pages only, into another folder
   tsumugu corpus what-if runs/demo too_short=300     what another threshold would keep and drop
   tsumugu tokens export runs/demo /tmp/megatron      token shards for Megatron-LM
-  tsumugu generate runs/demo/release --prompt この章では
+  tsumugu generate runs/demo/release この章では        what a model writes next
+  tsumugu chat runs/instruct/release                 a conversation in the terminal
   tsumugu schema > recipe.schema.json                for editors that complete and check YAML"""
 
 _STAGES = {
@@ -128,10 +137,11 @@ def parse(words: list[str]) -> tuple[Callable[[argparse.Namespace], None], argpa
     parser = _parser()
     options, rest = parser.parse_known_args(words)
     # argparse gives up on positional arguments that stand behind an option.
-    if any(word.startswith("-") for word in rest) or (rest and not hasattr(options, "overrides")):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
-        options.overrides += rest
+        more = next((vars(options)[name] for name in ("overrides", "prompts") if name in options), None)
+        if more is None or any(word.startswith("-") and word != "-" for word in rest):
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        more += rest
     return options.function, options
 
 
@@ -194,14 +204,8 @@ def _parser() -> argparse.ArgumentParser:
         _add_recipe_arguments(stage)
         stage.set_defaults(stage=name)
 
-    text = "Continues a prompt with a model directory, through transformers and with its own settings."
-    generate = _add(commands, "generate", "text from a model directory", text, _generate)
-    generate.add_argument("model", type=Path, metavar="MODEL_DIR", help="for example runs/demo/release")
-    generate.add_argument("--prompt", default="", help="text to continue (default: begin a new document)")
-    generate.add_argument("--max-new-tokens", type=_positive, metavar="N", help="default: the model's own")
-    generate.add_argument(
-        "--seed", type=int, default=0, help="the same seed writes the same text (default: 0)"
-    )
+    add_generate_arguments(_add(commands, "generate", "what a model writes next", GENERATE, answer_generate))
+    add_chat_arguments(_add(commands, "chat", "a conversation with a model", CHAT, answer_chat))
 
     text = "Prints the recipe's JSON schema: every key, its type, its default and what it means."
     _add(commands, "schema", "the recipe's JSON schema", text, _schema)
@@ -313,15 +317,6 @@ def _print_result(folder: Path) -> None:
         chance = "" if found["chance"] is None else f" (chance {found['chance']:.2f})"
         print(f"{metric} on {name}  {value:.3f}{spread}{chance}")
     print(f"\n{sample['prompt']}{sample['continuation']}")
-
-
-def _generate(options: argparse.Namespace) -> None:
-    from tsumugu.release.generation import generate
-
-    texts = generate(
-        options.model, [options.prompt], seed=options.seed, max_new_tokens=options.max_new_tokens
-    )
-    print(options.prompt + texts[0])
 
 
 def _schema(options: argparse.Namespace) -> None:

@@ -67,6 +67,7 @@ def bigrams(table: Sequence[Sequence[float]]) -> Subject:
         text_start=0,
         eos_id=0,
         facts={},
+        name_of=lambda index: letters[index],
     )
 
 

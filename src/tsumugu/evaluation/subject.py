@@ -53,8 +53,12 @@ class Subject:
     eos_id: int
     facts: dict[str, Any]
     """What results say of it: kind, path, parameters, precision, fingerprint."""
+    name_of: Callable[[int], str]
+    """An id's name in the vocabulary: `▁駅`, `<0xE3>`, or letters that stand for bytes."""
     unk_id: int | None = None
     """The token for what the vocabulary lacks."""
+    folder: Path | None = None
+    """Where its tokenizer lies and what is written beside it; None for a model that is only in memory."""
 
 
 def native_subject(
@@ -64,8 +68,9 @@ def native_subject(
     *,
     max_length: int | None = None,
     facts: dict[str, Any] | None = None,
+    folder: Path | None = None,
 ) -> Subject:
-    """A decoder of ours, in evaluation mode, with the tokenizer of its run."""
+    """A decoder of ours, in evaluation mode, with the tokenizer of its run (which lies in `folder`)."""
     return Subject(
         name=name,
         model=NativeModel(decoder, max_length=max_length),
@@ -75,7 +80,9 @@ def native_subject(
         text_start=encoder.prompt_start,
         eos_id=encoder.eos_id,
         facts={"kind": CHECKPOINT, **(facts or {})},
+        name_of=encoder.name_of,
         unk_id=encoder.unk_id,
+        folder=folder,
     )
 
 
@@ -138,7 +145,12 @@ def _open_run(place: str, folder: Path, checkpoint: Path | None, *, max_length: 
         "fingerprint": _digest((checkpoint / "state.json").read_text(encoding="utf-8")),
     }
     return native_subject(
-        place, decoder.to(pick_device()).eval(), encoder, max_length=length, facts={**facts, **_size(decoder)}
+        place,
+        decoder.to(pick_device()).eval(),
+        encoder,
+        max_length=length,
+        facts={**facts, **_size(decoder)},
+        folder=folder / "tokenizer",
     )
 
 
@@ -179,7 +191,9 @@ def _open_hugging_face(
         text_start=tokenizer.text_start,
         eos_id=tokenizer.eos_id,
         facts=facts,
+        name_of=tokenizer.name_of,
         unk_id=tokenizer.unk_id,
+        folder=folder,
     )
 
 
@@ -192,6 +206,7 @@ class _Tokenizer:
     eos_id: int
     largest_id: int
     unk_id: int | None
+    name_of: Callable[[int], str]
     model_max_length: int | None = None
     """What the tokenizer says of the model; None if nothing."""
 
@@ -208,6 +223,7 @@ def _open_tokenizer(place: str, folder: Path, trust_remote_code: bool) -> _Token
             eos_id=encoder.eos_id,
             largest_id=encoder.vocab_size - 1,
             unk_id=encoder.unk_id,
+            name_of=encoder.name_of,
         )
     from transformers import AutoTokenizer
 
@@ -239,6 +255,8 @@ def _open_tokenizer(place: str, folder: Path, trust_remote_code: bool) -> _Token
         eos_id=eos,
         largest_id=max(found.get_vocab().values()),
         unk_id=found.unk_token_id,
+        # A vocabulary may have holes.
+        name_of=lambda index: found.convert_ids_to_tokens(index) or "",
         # Where it says nothing, transformers has 10 ** 30 there.
         model_max_length=found.model_max_length if found.model_max_length < 10**9 else None,
     )

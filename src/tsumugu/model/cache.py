@@ -2,7 +2,8 @@
 
 A cache has rows for several texts, each as long as it is: rows are filled, and filled again with
 another text, one by one, while the others go on. What lies behind a row's end is never looked at.
-A text that many texts begin with is read once, and they go on from there.
+A text that many texts begin with is read once, and they go on from there. Rows that are shortened
+(`lengths`) go on from their new end.
 """
 
 from typing import NamedTuple, Protocol
@@ -46,7 +47,8 @@ class Cache:
         shape = (rows, config.key_value_heads, capacity, config.head_size)
         self.lengths = torch.zeros(rows, dtype=torch.int64)
         """Tokens in each row; on the CPU, where the next step is planned."""
-        self._capacity, self._device = capacity, device
+        self.capacity = capacity
+        self._config, self._device = config, device
         self.layers = {
             str(index): (
                 torch.zeros(shape, dtype=dtype, device=device),
@@ -79,9 +81,30 @@ class Cache:
         mask = torch.ones(width, first + width, dtype=torch.bool, device=self._device).tril(first)
         return Reading(self, rows, places, first + width, Scope(mask[None, None]))
 
+    def read_more(self, width: int) -> "Reading":
+        """`width` more tokens in every row, all of which are equally long."""
+        first, rows = int(self.lengths[0]), len(self.lengths)
+        self.lengths += width
+        places = torch.arange(first, first + width, device=self._device).expand(rows, width)
+        if not first:
+            return Reading(self, None, places, 0, Scope())
+        mask = torch.ones(width, first + width, dtype=torch.bool, device=self._device).tril(first)
+        return Reading(self, None, places, first + width, Scope(mask[None, None]))
+
+    def copies(self, rows: int, capacity: int) -> "Cache":
+        """Another cache, all rows of which begin with the tokens of the first one here."""
+        keys, _ = self.layers["0"]
+        other = Cache(self._config, rows, capacity, dtype=keys.dtype, device=self._device)
+        length = int(self.lengths[0])
+        other.lengths[:] = length
+        for name, (keys, values) in self.layers.items():
+            for mine, theirs in zip((keys, values), other.layers[name], strict=True):
+                theirs[:, :, :length] = mine[:1, :, :length]
+        return other
+
     def go_on(self) -> "Reading":
         """One more token in every row; in rows of length 0, which nobody looks at, too."""
-        places = self.lengths.clamp(max=self._capacity - 1)
+        places = self.lengths.clamp(max=self.capacity - 1)
         # Empty rows stay empty.
         self.lengths = torch.where(self.lengths > 0, places + 1, 0)
         seen = int(places.max()) + 1

@@ -38,6 +38,8 @@ class Encoder:
     _encode: Callable[[list[str]], list[Ids]]
     _decode: Callable[[list[int]], str]
     _piece: Callable[[int], str]
+    name_of: Callable[[int], str]
+    """An id's name in the vocabulary: `▁駅`, `<0xE3>`, or letters that stand for bytes; "" if it has none."""
 
     @property
     def document_start(self) -> list[int]:
@@ -105,24 +107,28 @@ def load_fast_encoder(folder: Path) -> Encoder:
         text: str = tokenizer.decode(ids, skip_special_tokens=True)
         return text
 
-    letters = _byte_letters() if _is_byte_level(tokenizer) else {}
+    letters = byte_letters() if _is_byte_level(tokenizer) else {}
     added = tokenizer.get_added_tokens_decoder()
 
-    def piece(index: int) -> str:
+    def name_of(index: int) -> str:
         # A vocabulary may have holes.
         name: str = tokenizer.id_to_token(index) or ""
+        return name
+
+    def piece(index: int) -> str:
+        name = name_of(index)
         # Added tokens stand in the vocabulary as they are, whatever the others are written in.
         return name if index in added or not letters else _from_byte_letters(name, letters)
 
     size = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
-    return _encoder(folder, size, tokenizer.token_to_id, encode, decode, piece)
+    return _encoder(folder, size, tokenizer.token_to_id, encode, decode, piece, name_of)
 
 
 def _is_byte_level(tokenizer: Tokenizer) -> bool:
     return '"ByteLevel"' in json.dumps(json.loads(tokenizer.to_str())["decoder"])
 
 
-def _byte_letters() -> dict[str, int]:
+def byte_letters() -> dict[str, int]:
     """Byte-level BPE's letter for each byte (GPT-2's `bytes_to_unicode`): itself if it can be printed,
     else the next letter from U+0100 on."""
     printed = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
@@ -157,6 +163,7 @@ def _sentencepiece_encoder(folder: Path) -> Encoder:
         lambda texts: processor.encode(texts, return_type="numpy", num_threads=1),
         processor.decode,
         processor.id_to_piece,
+        processor.id_to_piece,
     )
 
 
@@ -167,6 +174,7 @@ def _encoder(
     encode: Callable[[list[str]], list[Ids]],
     decode: Callable[[list[int]], str],
     piece: Callable[[int], str],
+    name_of: Callable[[int], str],
 ) -> Encoder:
     special = read_json(folder / SPECIAL_TOKENS_MAP)
     ids = {role: id_of(token) for role, token in special.items() if isinstance(token, str)}
@@ -182,6 +190,7 @@ def _encoder(
         _encode=encode,
         _decode=decode,
         _piece=piece,
+        name_of=name_of,
     )
 
 

@@ -1,0 +1,1 @@
+"""Talking to a model: text that it writes, and conversations with it."""
