@@ -31,7 +31,8 @@ def of_transformers(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
         warpers.append(TopPLogitsWarper(sampling.top_p))
     if sampling.min_p:
         warpers.append(MinPLogitsWarper(sampling.min_p))
-    return warpers(torch.zeros(len(logits), 1, dtype=torch.int64), logits.clone())
+    warped: torch.Tensor = warpers(torch.zeros(len(logits), 1, dtype=torch.int64), logits.clone())
+    return warped
 
 
 @settings(max_examples=30)

@@ -251,6 +251,7 @@ def test_a_directorys_settings_are_the_defaults_and_options_are_stronger(
 def test_the_command_takes_prompts_from_everywhere(
     finished_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    five = ("--max-new-tokens", "5")
     typed = tmp_path / "typed.txt"
     typed.write_text("春になると\n港町で\n", encoding="utf-8")
     with typed.open(encoding="utf-8") as stdin:
@@ -272,7 +273,7 @@ def test_the_command_takes_prompts_from_everywhere(
     assert found["settings"]["max_new_tokens"] == 5
     assert {sample["ended"] for one in found["prompts"] for sample in one["samples"]} <= {"length", "end"}
 
-    assert main(["generate", str(finished_run), "昨日、", "--greedy", "--samples", "2"]) == 0
+    assert main(["generate", str(finished_run), "昨日、", "--greedy", "--samples", "2", *five]) == 0
     shown = capsys.readouterr().out
     first, second = shown.split("--- 2 of 2\n")
     assert first.removeprefix("--- 1 of 2\n").rstrip() == second.rstrip()
