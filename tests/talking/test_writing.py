@@ -169,6 +169,10 @@ def test_what_was_read_is_not_read_again(
     assert widths == [10]
 
 
+def interrupt(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("kind", ["gpt_neox", "mistral"])
 def test_a_memory_survives_an_interruption(
     speakers: dict[str, Speaker], kind: str, monkeypatch: pytest.MonkeyPatch
@@ -181,10 +185,11 @@ def test_a_memory_survives_an_interruption(
     model: Any = speaker.subject.model
     last: Any = [*(model.decoder.layers.values() if kind == "gpt_neox" else model.model.model.layers)][-1]
     with monkeypatch.context() as patch:
-        patch.setattr(last, "forward", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt()))
-        for interrupted in (lambda: memory.step(torch.tensor([34])), lambda: memory.read(text, room=5)):
-            with pytest.raises(KeyboardInterrupt):
-                interrupted()
+        patch.setattr(last, "forward", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            memory.step(torch.tensor([34]))
+        with pytest.raises(KeyboardInterrupt):
+            memory.read(text, room=5)
     found = memory.read(text, room=5)
     torch.testing.assert_close(
         found, new_memory(speaker.subject.model).read(text, room=1), rtol=1e-4, atol=1e-4
