@@ -17,6 +17,8 @@ from tsumugu.tokenizer.existing import open_existing
 from tsumugu.tokenizer.export import SPIECE
 
 _NEW_TOKENS = 8
+_SAMPLE = 256
+"""Tokens whose logits are looked at."""
 _LARGEST_DIFFERENCE = 1e-5
 _HOSTILE = ("", " ", "　", "a  b", "</s><s>", "<0x0A>", "𠮟る👨‍👩‍👧", "①ﾊﾝｶｸ", "１２３", "\n\t\n", "▁あ")
 
@@ -82,7 +84,7 @@ def _tokenizer(folder: Path, model: Any, tokenizer: Any) -> Iterator[str]:
 def _computes(folder: Path, model: Any, tokenizer: Any) -> Iterator[str]:
     """Against our own decoder, where it knows the family."""
     sample = files("tsumugu.tokenizer").joinpath("sample_ja.txt").read_text("utf-8")
-    limit = min(model.config.max_position_embeddings, 256)
+    limit = min(getattr(model.config, "max_position_embeddings", _SAMPLE), _SAMPLE)
     ids = torch.tensor([tokenizer(sample, add_special_tokens=False, verbose=False)["input_ids"][:limit]])
     theirs = model(ids).logits
     if not theirs.isfinite().all():
