@@ -6,12 +6,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from small_models import write_small_model
 
 from conftest import japanese_text
-from evaluation.small_models import write_small_model
 from tsumugu.errors import TsumuguError
 from tsumugu.evaluation.answering import EMPTY, TRUNCATED, TsumuguLM
 from tsumugu.evaluation.answers import AnswerFile
+from tsumugu.evaluation.language_model import NativeModel
 from tsumugu.evaluation.subject import open_subject
 
 KINDS = ["gpt2", "gpt_neox", "llama", "mistral", "bloom"]
@@ -108,13 +109,13 @@ def test_what_many_prompts_begin_with_is_read_once(
     writing = [ask(prompt, settings) for prompt in prompts]
     subject = open_subject(str(folders[kind]))
     read: list[int] = []
-    original = type(subject.model).read_prefix
+    original = NativeModel.read_prefix
 
-    def watched(model: Any, tokens: Any) -> Any:
+    def watched(model: NativeModel, tokens: Any) -> Any:
         read.append(len(tokens))
         return original(model, tokens)
 
-    monkeypatch.setattr(type(subject.model), "read_prefix", watched)
+    monkeypatch.setattr(NativeModel, "read_prefix", watched)
     model = TsumuguLM(subject, batch_size=3, quiet=True)
     found = model.loglikelihood(requests)
     texts = model.generate_until(writing)

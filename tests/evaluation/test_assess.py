@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from small_models import write_small_model
-from small_tokenizers import byte_fallback, byte_level, without_bytes
+from tiny_tokenizers import byte_fallback, byte_level, without_bytes
 from workers import Workers
 
 from tsumugu.cli import main

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_models import write_small_model
 from workers import Workers
 
-from evaluation.small_models import write_small_model
 from tsumugu.evaluation.harness import TaskResult, open_together, run_tasks
 from tsumugu.evaluation.subject import open_subject
 from tsumugu.evaluation.tasks.groups import TaskChoice

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from small_models import write_small_model
-from small_tokenizers import byte_fallback, byte_level, without_bytes
+from tiny_tokenizers import byte_fallback, byte_level, without_bytes
 from torch import Tensor
 
 from tsumugu.errors import TsumuguError

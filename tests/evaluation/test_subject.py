@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from small_models import write_small_model
 
 from conftest import japanese_text
-from evaluation.small_models import write_small_model
 from tsumugu.errors import TsumuguError
 from tsumugu.evaluation.subject import open_subject
 from tsumugu.files import read_json, write_json

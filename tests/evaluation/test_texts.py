@@ -3,6 +3,7 @@
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -85,7 +86,7 @@ def test_a_run_stands_for_its_held_out_documents(recipe_path: Path, tmp_path: Pa
 
 
 def test_a_dataset_is_one_source_however_it_is_divided(monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = [[{"text": "猫"}, {"text": None}], [{"text": "犬", "source": "pets"}]]
+    parts: list[list[dict[str, Any]]] = [[{"text": "猫"}, {"text": None}], [{"text": "犬", "source": "pets"}]]
     shards = [hub.DatasetShard(n, f"OWNER/NAME/test/{n:05d}-of-00002", 0, "commit") for n in range(2)]
     asked = []
 

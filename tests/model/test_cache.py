@@ -1,5 +1,7 @@
 """A decoder that goes on from what it has read computes what it would compute from the beginning."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ from tsumugu.model.initialization import initialize
 
 V, POSITIONS = 50, 40
 CPU = torch.device("cpu")
-CONFIGS = {
+CONFIGS: dict[str, dict[str, Any]] = {
     "gpt2": {"architecture": "gpt2"},
     "gpt-neox": {"architecture": "gpt-neox"},
     "llama": {"architecture": "llama", "num_key_value_heads": 2, "qk_norm": True},

@@ -101,7 +101,7 @@ def test_half_precision_is_the_rounded_weights_and_nothing_else(dtype: str, tmp_
 @torch.no_grad()
 def test_what_float16_cannot_hold_is_refused(tmp_path: Path) -> None:
     model = decoder(KINDS["gpt2"])
-    assert model.norm is not None
+    assert isinstance(model.norm, torch.nn.LayerNorm)
     model.norm.weight[3] = 70_000.0
     checkpoint = write_checkpoint(tmp_path, model)
     with pytest.raises(

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from evaluation.small_models import write_small_model
+from small_models import write_small_model
+
 from tsumugu.files import write_json, write_text
 
 TEMPLATE = (

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import torch
+from talkers import write_talker
 
-from talking.talkers import write_talker
 from tsumugu.cli import main
 from tsumugu.talking.memory import NativeMemory
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_tokenizers import byte_fallback, byte_level, without_bytes
 from tokenizers import Tokenizer
 
-from evaluation.small_tokenizers import byte_fallback, byte_level, without_bytes
 from tsumugu.talking.spelling import Spelling, Text, spelling_of
 from tsumugu.tokenizer.encoder import load_encoder
 

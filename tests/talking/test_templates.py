@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
+from talkers import TEMPLATE, write_talker
 
-from talking.talkers import TEMPLATE, write_talker
 from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json, write_json
 from tsumugu.talking.speaker import open_speaker

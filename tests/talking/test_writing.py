@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from small_models import write_small_model
+from talkers import write_talker
+from tiny_tokenizers import byte_level
 
-from evaluation.small_models import write_small_model
-from evaluation.small_tokenizers import byte_level
-from talking.talkers import write_talker
 from tsumugu.cli import main
 from tsumugu.errors import TsumuguError
 from tsumugu.release.generation import generate as generate_through_transformers

@@ -109,7 +109,7 @@ def count(mode: str) -> Counter[str]:
     (part,) = build("gpt-neox", activation_checkpointing={"mode": mode}).parts
     layer = part.layers["0"]
     x = torch.randn(2, LENGTH, config.hidden_size, requires_grad=True)
-    where = part._positions(torch.arange(LENGTH)[None], None, x)
+    where = part._positions(torch.arange(LENGTH)[None], None, x, None)
     with Counted() as counted:
         layer(x, where).sum().backward()
     found: Counter[str] = counted.found
