@@ -12,11 +12,13 @@ from safetensors.torch import load_file, save_file
 
 from tsumugu.cli import main
 from tsumugu.errors import TsumuguError
+from tsumugu.evaluation.subject import open_subject
 from tsumugu.files import read_json, write_json
 from tsumugu.release.card_check import check_card
 from tsumugu.release.check import check_release
 from tsumugu.release.loading_check import check_loading
 from tsumugu.release.sums import SUMS, write_sums, wrong_sums
+from tsumugu.tokenizer.existing import write_existing
 from tsumugu.tokenizer.templates import refuse_hostile
 
 
@@ -259,3 +261,21 @@ def test_templates_that_reach_into_python_are_refused(template: str, told: str) 
 def test_a_folder_without_a_model_is_explained(tmp_path: Path) -> None:
     with pytest.raises(TsumuguError, match=r"it has no config\.json"):
         check_release(tmp_path)
+
+
+def test_a_hostile_template_is_not_taken_over_with_a_tokenizer(release: Path, tmp_path: Path) -> None:
+    hostile_template(release)
+    with pytest.raises(
+        TsumuguError, match=r"tokenizer\.path = .*: tokenizer_config\.json, line 1 .* reaches"
+    ):
+        write_existing(release, tmp_path / "tokenizer", model_max_length=128)
+
+
+def test_pickled_weights_and_indexes_that_lead_out_are_not_evaluated(release: Path) -> None:
+    an_index_that_leads_out(release)
+    with pytest.raises(TsumuguError, match="not in the model's own directory"):
+        open_subject(str(release))
+    (release / "model.safetensors.index.json").unlink()
+    (release / "model.safetensors").rename(release / "pytorch_model.bin")
+    with pytest.raises(TsumuguError, match=r"its weights are pickled \(pytorch_model\.bin\)"):
+        open_subject(str(release))
