@@ -35,7 +35,7 @@ Raw Japanese web pages in, a released and evaluated language model out.
 
 A recipe is one YAML file that describes a whole run. Each stage reads what the stages before it
 wrote, and writes one folder of the run: corpus -> tokenizer -> tokens -> pretrain -> evaluate ->
-release -> report. Stop a run at any moment and start the same command again: it goes on."""
+release (-> tune) -> report. Stop a run at any moment and start the same command again: it goes on."""
 
 _EXAMPLES = """\
 examples:
@@ -101,6 +101,13 @@ _STAGES = {
         "  tsumugu release export CHECKPOINT DIR      any checkpoint as a model directory\n"
         "  tsumugu release check DIR                  a model directory as a stranger meets it\n"
         "  tsumugu release push DIR OWNER/NAME        to the Hugging Face hub",
+    ),
+    "tune": (
+        "the released model taught to answer",
+        "Instruction tuning with TRL and PEFT (extra `tune`): conversations are read, deduplicated, kept apart\n"
+        "from evaluation sets and written in a chat template; the model learns the assistant's words alone,\n"
+        "all weights or LoRA, then preferences (DPO) if asked. Writes a Hugging Face directory with the loss\n"
+        "of held-out answers and sample answers before and after. Needs the section tune of the recipe.",
     ),
     "report": (
         "one page that shows the run",
@@ -283,7 +290,7 @@ def _run(options: argparse.Namespace) -> None:
     _refuse_for_one_process(recipe, folder, options.stage)
     run_stages(recipe, folder, last=options.stage, resources=resources, say=say_on_stderr)
     if options.stage in (None, "report"):
-        _print_result(folder)
+        _print_result(folder, has_tune=recipe.tune is not None)
 
 
 def _refuse_for_one_process(recipe: "Recipe", folder: Path, stage: str | None) -> None:
@@ -297,13 +304,16 @@ def _refuse_for_one_process(recipe: "Recipe", folder: Path, stage: str | None) -
         )
 
 
-def _print_result(folder: Path) -> None:
+def _print_result(folder: Path, *, has_tune: bool) -> None:
     from tsumugu.files import read_json
 
     scores = read_json(folder / "evaluate" / "scores.json")
     models = scores["perplexity"]["models"]
     sample = read_json(folder / "report" / "manifest.json")["counts"]["samples"][0]
     print(f"\nmodel    {folder / 'release'}")
+    tuned = folder / "tune" / "manifest.json"
+    if has_tune:
+        print(f"tuned    {folder / 'tune'}")
     print(f"scores   {folder / 'evaluate' / 'scores.json'}")
     print(f"report   {folder / 'report.html'}")
     print(f"\nheld-out perplexity per token {models['model']['perplexity_per_token']:.2f}")
@@ -316,6 +326,9 @@ def _print_result(folder: Path) -> None:
         spread = "" if error is None else f" ± {error:.3f}"
         chance = "" if found["chance"] is None else f" (chance {found['chance']:.2f})"
         print(f"{metric} on {name}  {value:.3f}{spread}{chance}")
+    if has_tune:
+        loss = read_json(tuned)["counts"]["answer_loss"]
+        print(f"held-out answer loss  {loss['before']:.4f} before tuning, {loss['after']:.4f} after")
     print(f"\n{sample['prompt']}{sample['continuation']}")
 
 

@@ -18,9 +18,9 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from tsumugu.model.config import ModelConfig, weight_files
 from tsumugu.recipe import Recipe, recipe_text
 from tsumugu.tokenizer.config import tokenizer_files
 from tsumugu.tokens.pretokenized import fingerprint_ids
+from tsumugu.tuning.extra import check_extra
 
 MANIFEST = "manifest.json"
 _FINGERPRINT = "fingerprint"
@@ -65,6 +66,8 @@ _LIBRARIES = (
     "torch",
     "transformers",
     "lm_eval",
+    "trl",
+    "peft",
 )
 
 
@@ -132,6 +135,7 @@ def _model(config: ModelConfig) -> list[Any]:
 
 
 # A stage depends on what its function reads, so that a new learning rate keeps the corpus.
+# These are the stages of every run; `stages_of` has those of a recipe.
 STAGES: tuple[Stage, ...] = (
     Stage(
         name="corpus",
@@ -209,6 +213,41 @@ STAGES: tuple[Stage, ...] = (
 )
 
 
+def _tune_settings(r: Recipe) -> Any:
+    # Reading files in the way of the corpus room is work for a recipe that asks for it.
+    from tsumugu.tuning.reading import fingerprint_records
+
+    assert r.tune is not None
+    preferences = r.tune.preference.data if r.tune.preference else ()
+    decontamination = r.tune.decontamination or r.corpus.decontamination
+    return [
+        r.name,
+        r.seed,
+        r.pretrain.sequence_length,
+        r.tune.result_settings(),
+        *_dump(r.evaluate, r.release, decontamination),
+        fingerprint_records([*r.tune.data, *preferences]),
+        [_version_of(Path(one.path)) for one in decontamination.evaluation],
+    ]
+
+
+TUNE = Stage(
+    name="tune",
+    reads=("tokenizer", "tokens", "evaluate", "release"),
+    function="tsumugu.tuning.stage:run",
+    settings=_tune_settings,
+)
+"""The stage of recipes that have its section."""
+
+
+def stages_of(recipe: Recipe) -> tuple[Stage, ...]:
+    """The stages of a run of this recipe, in their order."""
+    if recipe.tune is None:
+        return STAGES
+    *others, report = STAGES
+    return (*others, TUNE, replace(report, reads=(*report.reads, TUNE.name)))
+
+
 def run_stages(
     recipe: Recipe,
     run_folder: Path,
@@ -227,19 +266,32 @@ def run_stages(
             engine is not installed.
     """
     check_engine(resources.engine)
+    stages = stages_of(recipe)
+    _check_stages(stages, last)
     run_folder.mkdir(parents=True, exist_ok=True)
     with _locked(run_folder):
         text = recipe_text(recipe)
         recipe_path = run_folder / "recipe.yaml"
         if not recipe_path.exists() or recipe_path.read_text(encoding="utf-8") != text:
             write_text(recipe_path, text)
-        for stage in STAGES:
+        for stage in stages:
             if only_last and stage.name != last:
                 _check_done(stage, recipe, run_folder)
                 continue
             _run_stage(stage, recipe, run_folder, resources=resources, say=say)
             if stage.name == last:
                 return
+
+
+def _check_stages(stages: Sequence[Stage], last: str | None) -> None:
+    names = [stage.name for stage in stages]
+    if last is not None and last not in names:
+        raise TsumuguError(
+            f"the recipe has no section {last}, so there is nothing to do. docs/tuning.md says what it holds"
+        )
+    wanted = names if last is None else names[: names.index(last) + 1]
+    if TUNE.name in wanted:
+        check_extra()
 
 
 def _check_done(stage: Stage, recipe: Recipe, run_folder: Path) -> None:
@@ -252,7 +304,7 @@ def _check_done(stage: Stage, recipe: Recipe, run_folder: Path) -> None:
 
 def stage_context(recipe: Recipe, run_folder: Path, name: str, resources: Resources) -> StageContext:
     """What a stage that is under way was given: for processes that help the one that runs it."""
-    stage = next(stage for stage in STAGES if stage.name == name)
+    stage = next(stage for stage in stages_of(recipe) if stage.name == name)
     return StageContext(
         recipe=recipe,
         folder=run_folder / f"{name}.partial",
@@ -264,7 +316,7 @@ def stage_context(recipe: Recipe, run_folder: Path, name: str, resources: Resour
 
 def is_from_recipe(recipe: Recipe, run_folder: Path, name: str) -> bool:
     """Whether stage `name`, done or under way, was started with this recipe and these earlier stages."""
-    stage = next(stage for stage in STAGES if stage.name == name)
+    stage = next(stage for stage in stages_of(recipe) if stage.name == name)
     fingerprint = _fingerprint(stage, recipe, run_folder)
     marker = run_folder / f"{name}.work" / _FINGERPRINT
     started = marker.exists() and marker.read_text() == fingerprint

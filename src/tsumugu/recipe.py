@@ -26,6 +26,7 @@ from tsumugu.section import Section
 from tsumugu.tokenizer.config import TokenizerConfig
 from tsumugu.tokens.config import DataConfig, TokensConfig
 from tsumugu.training.config import PretrainConfig
+from tsumugu.tuning.config import TuneConfig
 
 # Pydantic's words for an error whose "found" is the surrounding section and says nothing.
 _FOUND_IS_NOISE = {"missing", "extra_forbidden"}
@@ -46,6 +47,8 @@ class Recipe(Section):
     pretrain: PretrainConfig
     evaluate: EvaluateConfig = EvaluateConfig()
     release: ReleaseConfig = ReleaseConfig()
+    tune: TuneConfig | None = None
+    """Instruction tuning of the released model; null for none."""
     report: ReportConfig = ReportConfig()
 
     @model_validator(mode="after")
@@ -61,6 +64,11 @@ class Recipe(Section):
             raise ValueError(
                 f"evaluate.stride is {self.evaluate.stride}; it may be half of pretrain.sequence_length at "
                 f"most ({half}), so that every token is predicted from at least half a window"
+            )
+        if self.tune is not None and self.tune.max_length is not None and self.tune.max_length > longest:
+            raise ValueError(
+                f"tune.max_length is {self.tune.max_length}, but the model has only "
+                f"model.max_position_embeddings = {longest} positions"
             )
         sources = [entry.source for entry in self.corpus.inputs]
         sources += [entry.source for entry in self.tokens.pretokenized]

@@ -86,6 +86,8 @@ def run(context: StageContext) -> Counts:
         ],
         comparison=_comparison(inputs["evaluate"]),
         samples=samples,
+        tune=counts.get("tune"),
+        tune_curve=_tuning_curve(inputs["tune"]) if "tune" in inputs else "",
         recipe=recipe,
     )
     write_text(context.folder / "report.html", page)
@@ -133,6 +135,14 @@ def _training_curve(rows: Sequence[Mapping[str, Any]]) -> Any:
         x_label="training tokens",
         y_label="nats per token",
     )
+
+
+def _tuning_curve(folder: Path) -> Any:
+    rows = read_metrics(folder / "metrics.jsonl")
+    if len(rows) < 2:
+        return ""
+    line = Line("loss of answers", "curve", [row["step"] for row in rows], [row["loss"] for row in rows])
+    return line_chart([line], x_label="steps", y_label="nats per token")
 
 
 def _bits_chart(scores: Mapping[str, Any]) -> Any:

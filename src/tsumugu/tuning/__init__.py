@@ -1,0 +1,1 @@
+"""Instruction tuning: the released model learns to answer. TRL and PEFT train; the data handling is ours."""
