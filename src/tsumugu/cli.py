@@ -104,10 +104,10 @@ _STAGES = {
     ),
     "tune": (
         "the released model taught to answer",
-        "Instruction tuning with TRL and PEFT (extra `tune`): conversations are read, deduplicated, kept apart\n"
-        "from evaluation sets and written in a chat template; the model learns the assistant's words alone,\n"
-        "all weights or LoRA, then preferences (DPO) if asked. Writes a Hugging Face directory with the loss\n"
-        "of held-out answers and sample answers before and after. Needs the section tune of the recipe.",
+        "Instruction tuning with TRL and PEFT (extra `tune`): conversations are read, deduplicated, kept\n"
+        "apart from evaluation sets and written in a chat template; the model learns the assistant's words\n"
+        "alone, all weights or LoRA, and then preferences (DPO) if asked. Writes a Hugging Face directory,\n"
+        "the loss of held-out answers, and answers before and after. Needs the recipe's section tune.",
     ),
     "report": (
         "one page that shows the run",

@@ -159,9 +159,9 @@ def select(
     if len(kept) < 2:
         first = f"; the first: {quarantined[0].error}" if quarantined else ""
         raise TsumuguError(
-            f"tune: of {found.counts()['in']} records {len(kept)} are left, and at least two are needed, one of "
-            f"them to be held out: dropped "
-            f"{found.counts()['reasons'] or 'none'}, quarantined {len(quarantined)}{first}"
+            f"tune: {len(kept)} of {found.counts()['in']} records are left, and it takes two: one to "
+            f"learn and one to hold out. Dropped: {found.counts()['reasons'] or 'none'}; quarantined: "
+            f"{len(quarantined)}{first}"
         )
     return found
 
