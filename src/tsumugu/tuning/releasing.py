@@ -9,13 +9,13 @@ from typing import Any
 import jinja2
 import torch
 
-from tsumugu.evaluation.groups import resolve_tasks
 from tsumugu.evaluation.harness import run_tasks
 from tsumugu.evaluation.language_model import NativeModel
 from tsumugu.evaluation.measuring import predict, windows_for
 from tsumugu.evaluation.perplexity import ALL, summarize_sources
 from tsumugu.evaluation.stage import read_held_out
 from tsumugu.evaluation.subject import Subject, open_subject
+from tsumugu.evaluation.tasks.groups import resolve_tasks
 from tsumugu.files import read_json, write_aside, write_json, write_text
 from tsumugu.model.products import use_pytorch_products
 from tsumugu.pipeline import MANIFEST, StageContext

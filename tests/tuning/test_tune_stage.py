@@ -1,0 +1,157 @@
+"""The stage `tune` of a run: what it leaves, and that it is there only when it is asked for."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import recipe_data
+from tsumugu.cli import main
+from tsumugu.engine import Resources
+from tsumugu.errors import TsumuguError
+from tsumugu.files import read_json
+from tsumugu.pipeline import STAGES, run_stages, stages_of
+from tsumugu.recipe import Recipe, load_recipe
+from tsumugu.tuning import extra
+from tsumugu.tuning.opening import load_model, load_tokenizer
+
+EVIL = "<script>alert('紡')</script>"
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory, finished_run: Path, pages: Path) -> tuple[Path, Path]:
+    """A recipe with the section, and the run folder of its stages."""
+    folder = tmp_path_factory.mktemp("tuned")
+    records = [
+        {"instruction": f"{a}に{b}を足すと？{EVIL if b == 3 else ''}", "output": f"{a + b}です。"}
+        for a in range(10, 22)
+        for b in range(2, 4)
+    ]
+    lines = [json.dumps(one, ensure_ascii=False) for one in [*records, {"instruction": "壊れた記録"}]]
+    (folder / "data.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    pairs = [{"prompt": f"{a}は何？", "chosen": f"{a}です。", "rejected": "いや。"} for a in range(10, 14)]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(one) + "\n" for one in pairs), encoding="utf-8")
+    data: dict[str, Any] = recipe_data(pages)
+    data["tune"] = {
+        "data": [
+            {
+                "path": str(folder / "data.jsonl"),
+                "source": "sums",
+                "license": "CC0-1.0",
+                "format": "alpaca",
+            }
+        ],
+        "template": "line",
+        "max_length": 128,
+        "near_duplicate_jaccard": 1.0,
+        "epochs": 3,
+        "learning_rate": 5e-3,
+        "global_batch_size": 4,
+        "micro_batch_size": 4,
+        "validation_fraction": 0.3,
+        "samples": 2,
+        "sample_tokens": 12,
+        "preference": {
+            "data": [{"path": str(folder / "pairs.jsonl"), "source": "pairs", "license": "CC0-1.0"}],
+            "learning_rate": 1e-4,
+        },
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(data, allow_unicode=True), encoding="utf-8")
+    shutil.copytree(finished_run, folder / "run")
+    said: list[str] = []
+    run_stages(load_recipe(path), folder / "run", resources=Resources(1), say=said.append)
+    assert "release: already done" in said
+    return path, folder / "run"
+
+
+def test_the_stage_leaves_a_model_that_answers_better_and_says_so(tuned: tuple[Path, Path]) -> None:
+    counts = read_json(tuned[1] / "tune" / "manifest.json")["counts"]
+    assert counts["in"] == 25 == counts["kept"] + counts["dropped"] + counts["quarantined"]
+    assert counts["quarantined"] == 1
+    assert counts["learned"] + counts["held_out"] == counts["kept"]
+    assert counts["answer_loss"]["after"] < counts["answer_loss"]["before"]
+    assert counts["bits_per_byte"]["before"] > 0
+    assert counts["preference"]["kept"] == 4
+    assert counts["preference"]["first_loss"] == pytest.approx(0.6931, abs=1e-3)
+    assert counts["largest_logit_difference"] < 1e-5
+    assert read_json(tuned[1] / "tune" / "samples.json") == counts["samples"]
+    assert len(counts["samples"]) == 2
+    [row] = [json.loads(one) for one in (tuned[1] / "tune" / "decisions.jsonl").open(encoding="utf-8")]
+    assert (row["file"], row["number"], row["reason"]) == ("data.jsonl", 25, "quarantined")
+
+
+def test_the_directory_is_the_releases_but_for_the_weights_and_the_template(
+    tuned: tuple[Path, Path],
+) -> None:
+    release, folder = tuned[1] / "release", tuned[1] / "tune"
+    changed = {"model.safetensors", "README.md", "manifest.json"}
+    for path in release.iterdir():
+        if path.name not in changed:
+            assert (folder / path.name).read_bytes() == path.read_bytes(), path.name
+    tokenizer = load_tokenizer(folder)
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "名前は？"}], add_generation_prompt=True, tokenize=False
+    )
+    assert prompt == "ユーザー: 名前は？\nシステム: "
+    assert load_model(folder).config.vocab_size == len(tokenizer)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "| sums | CC0-1.0 |" in card
+    assert "DPO on 4 pairs" in card
+
+
+def test_the_report_shows_the_tuning_and_escapes_it(tuned: tuple[Path, Path]) -> None:
+    page = (tuned[1] / "report.html").read_text(encoding="utf-8")
+    counts = read_json(tuned[1] / "tune" / "manifest.json")["counts"]
+    assert "<h2>Tuning</h2>" in page
+    assert f"{counts['answer_loss']['after']:.4f}" in page
+    assert EVIL not in page
+
+
+def test_finished_tuning_is_not_run_again(tuned: tuple[Path, Path]) -> None:
+    said: list[str] = []
+    run_stages(load_recipe(tuned[0]), tuned[1], last="tune", resources=Resources(1), say=said.append)
+    assert said[-1] == "tune: already done"
+
+
+def test_a_recipe_without_the_section_has_no_such_stage(recipe: Recipe, tmp_path: Path) -> None:
+    assert stages_of(recipe) == STAGES
+    with pytest.raises(TsumuguError, match="no section tune"):
+        run_stages(recipe, tmp_path, last="tune", resources=Resources(1), say=print)
+
+
+def test_without_the_extra_the_error_comes_before_any_work(
+    tuned: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(extra, "find_spec", lambda name: None if name == "trl" else object())
+    assert main(["tune", str(tuned[0]), "--run", str(tmp_path / "run")]) == 1
+    assert "not installed here: trl. Run pip install 'tsumugu[tune]'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("tune.micro_batch_size=3", "does not divide"),
+        ("tune.max_length=4096", "max_position_embeddings = 128"),
+        ("tune.template=rinna", "'line' or 'modern'"),
+        ("tune.preference.data.0.source=sums", "the same source"),
+    ],
+)
+def test_an_impossible_section_is_refused(tuned: tuple[Path, Path], override: str, told: str) -> None:
+    with pytest.raises(TsumuguError, match=told):
+        load_recipe(tuned[0], [override])
+
+
+def test_defaults_are_those_of_llm_jp_sft(tuned: tuple[Path, Path]) -> None:
+    found = load_recipe(tuned[0], ["tune.epochs=null", "tune.learning_rate=null"]).tune
+    assert found is not None
+    assert (found.effective_epochs, found.effective_learning_rate) == (2, 1e-5)
+    assert (found.schedule, found.warmup_ratio) == ("cosine", 0.1)
+    lora = load_recipe(tuned[0], ["tune.epochs=null", "tune.learning_rate=null", "tune.method=lora"]).tune
+    assert lora is not None
+    assert (lora.effective_epochs, lora.effective_learning_rate) == (5, 1e-4)
+    assert (lora.lora.rank, lora.lora.alpha, lora.lora.dropout) == (8, 32, 0.05)
