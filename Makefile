@@ -47,7 +47,7 @@ $(BIN)/python:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing Tsumugu and its pinned dependencies into $(VENV) (a few minutes) ..."
-	$(PIP) -e '.[evaluate]'
+	$(PIP) -e '.[evaluate,tune]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
