@@ -57,14 +57,14 @@ def test_what_comes_in_is_kept_dropped_or_quarantined(tmp_path: Path) -> None:
             "{broken",
             "",
             pair("港では何をしていますか。", LONG),
-            pair("港では何をしていますか？", LONG + "とても静かでした。"),
+            pair("港では何をしていますか。", LONG + "はい。"),
             "[]",
             {"instruction": "答えのない問い"},
             pair("二に三を足すと？", "五です。"),
             pair("長すぎる問い", "とても長い答え。" * 50),
         ],
     )
-    found = chosen(entry, tmp_path / "work", longest=300, jaccard=0.7)
+    found = chosen(entry, tmp_path / "work", longest=300)
     counts = found.counts()
     assert counts["in"] == counts["kept"] + counts["dropped"] + counts["quarantined"] == 8
     assert counts["reasons"] == {"exact_duplicate": 1, "near_duplicate": 1, "too_long": 1}

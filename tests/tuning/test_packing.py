@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluation.small_models import write_small_model
@@ -21,6 +21,7 @@ def conversation(length: int, first: int = 10) -> Encoded:
     return Encoded(ids, tuple(place >= length // 2 for place in range(length)))
 
 
+@settings(max_examples=25)
 @given(st.lists(st.integers(2, 40), min_size=1, max_size=60))
 def test_every_conversation_is_in_one_row_whole(lengths: list[int]) -> None:
     conversations = [conversation(length, first=100 * number) for number, length in enumerate(lengths)]

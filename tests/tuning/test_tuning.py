@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,15 @@ from tsumugu.tuning.watching import Watcher
 
 ARCHITECTURES: dict[str, Any] = {"gpt2": "gpt2", "gpt_neox": "gpt-neox", "llama": "llama"}
 QUESTIONS = [(f"{a}に{b}を足すと？", f"{a + b}です。") for a in range(2, 8) for b in range(2, 4)]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads wait for each other longer than such small models compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -16,23 +16,26 @@ from tsumugu.evaluation.perplexity import ALL, summarize_sources
 from tsumugu.evaluation.stage import read_held_out
 from tsumugu.evaluation.subject import Subject, open_subject
 from tsumugu.evaluation.tasks.groups import resolve_tasks
-from tsumugu.files import read_json, write_aside, write_json, write_text
+from tsumugu.files import read_json, write_aside, write_json
 from tsumugu.model.products import use_pytorch_products
 from tsumugu.pipeline import MANIFEST, StageContext
 from tsumugu.recipe import Recipe
 from tsumugu.release.stage import LARGEST_DIFFERENCE
 from tsumugu.tokenizer.encoder import load_encoder
 from tsumugu.tuning.opening import load_model
+from tsumugu.tuning.template import Template, store_template
 from tsumugu.tuning.training import ADAPTER
 
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 
 
-def write_directory(folder: Path, *, base: Path, tuned: Path, jinja: str, stops: Sequence[int]) -> None:
+def write_directory(
+    folder: Path, *, base: Path, tuned: Path, template: Template, stops: Sequence[int]
+) -> None:
     """Weights and adapter of the training, the chat template, and everything else of the release."""
     weights = [path for pattern in _WEIGHTS for path in sorted(tuned.glob(pattern))]
     old = {path.name for pattern in _WEIGHTS for path in base.glob(pattern)}
-    changed = {MANIFEST, "README.md", "generation_config.json", "chat_template.jinja", *old}
+    changed = {MANIFEST, "README.md", "generation_config.json", "tokenizer_config.json", *old}
     rest = [path for path in sorted(base.iterdir()) if path.is_file() and path.name not in changed]
     for path in [*weights, *rest]:
         with write_aside(folder / path.name) as aside:
@@ -42,7 +45,7 @@ def write_directory(folder: Path, *, base: Path, tuned: Path, jinja: str, stops:
         shutil.rmtree(folder / ADAPTER, ignore_errors=True)
         with write_aside(folder / ADAPTER) as aside:
             shutil.copytree(tuned / ADAPTER, aside)
-    write_text(folder / "chat_template.jinja", jinja)
+    store_template(template, base, folder)
     generation = read_json(base / "generation_config.json")
     generation["eos_token_id"] = list(stops) if len(stops) > 1 else stops[0]
     write_json(folder / "generation_config.json", generation)

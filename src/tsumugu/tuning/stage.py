@@ -63,7 +63,7 @@ def run(context: StageContext) -> Counts:
         folder,
         base=base,
         tuned=tuned,
-        jinja=prepared.template.jinja,
+        template=prepared.template,
         stops=stop_ids(prepared.template, prepared.tokenizer),
     )
     difference = releasing.check(folder, [prepared.encoded[at].ids for at in prepared.held_out[:_CHECKED]])
@@ -75,7 +75,7 @@ def run(context: StageContext) -> Counts:
         "learned": len(prepared.learned),
         "held_out": len(prepared.held_out),
         "learned_tokens": sum(sum(prepared.encoded[place].learned) for place in prepared.learned),
-        "rendered_differently": _rendered_differently(prepared),
+        "rendered_differently": _rendered_differently(folder, prepared),
         "answer_loss": {"before": before["loss"], "after": after["loss"], "tokens": after["tokens"]},
         "bits_per_byte": scores["bits_per_byte"],
         "tasks": scores["tasks"],
@@ -238,14 +238,15 @@ def _prefer(
     return {**selected.counts(), "first_loss": losses[0], "last_loss": losses[-1]}, phase.output
 
 
-def _rendered_differently(prepared: Prepared) -> int:
+def _rendered_differently(folder: Path, prepared: Prepared) -> int:
     """Conversations of which `apply_chat_template` makes other tokens than those that are learned from."""
+    from tsumugu.tuning.opening import load_tokenizer
+
+    tokenizer = load_tokenizer(folder)
     count = 0
     for one, ours in zip(prepared.selected.kept, prepared.encoded, strict=True):
-        found = prepared.tokenizer.apply_chat_template(
-            plain(one.messages), chat_template=prepared.template.jinja, tokenize=True, return_dict=False
-        )
-        count += list(found) != list(ours.ids)
+        found = tokenizer.apply_chat_template(plain(one.messages), return_dict=True)
+        count += list(found["input_ids"]) != list(ours.ids)
     return count
 
 

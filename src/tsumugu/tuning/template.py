@@ -19,8 +19,10 @@ special tokens, even where they spell them. The white space around a content is 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any, Literal
 
+from tsumugu.files import read_json, write_json, write_text
 from tsumugu.tuning.config import TemplateName
 
 Role = Literal["system", "user", "assistant"]
@@ -104,6 +106,14 @@ def stop_ids(template: Template, tokenizer: Any) -> list[int]:
     """The tokens at which generation ends: that of the template, and the end of a text."""
     found = [tokenizer.convert_tokens_to_ids(template.end), tokenizer.eos_token_id]
     return list(dict.fromkeys(int(id_) for id_ in found))
+
+
+def store_template(template: Template, base: Path, folder: Path) -> None:
+    """Write into `folder` how the tokenizer of `base` is set and how it writes conversations."""
+    settings = read_json(base / "tokenizer_config.json")
+    # A chat template is text in which the tokenizer must find the marks and `</s>`.
+    write_json(folder / "tokenizer_config.json", {**settings, "split_special_tokens": False})
+    write_text(folder / "chat_template.jinja", template.jinja)
 
 
 def plain(messages: Sequence[Message]) -> list[dict[str, str]]:

@@ -65,7 +65,27 @@ class Preference:
     rejected_ids: list[int]
 
 
-class _Preferences(DPOTrainer):  # type: ignore[misc]
+class _Resuming:
+    """A trainer that goes on with the weights of a checkpoint, all of them.
+
+    transformers writes GPT-NeoX's output matrix under the name that it has in files (`embed_out`), and its
+    trainer looks for the one that it has in memory, warns, and goes on without it.
+    """
+
+    model: Any
+
+    def _load_from_checkpoint(self, checkpoint: str, model: Any = None) -> None:
+        if isinstance(self.model, PeftModel):
+            super()._load_from_checkpoint(checkpoint, model)  # type: ignore[misc]
+        else:
+            self.model.load_state_dict(load_model(Path(checkpoint)).state_dict())
+
+
+class _Answers(_Resuming, SFTTrainer):  # type: ignore[misc]
+    """TRL's."""
+
+
+class _Preferences(_Resuming, DPOTrainer):  # type: ignore[misc]
     """TRL's, with prompts and answers that are tokens already."""
 
     def _prepare_dataset(self, dataset: Dataset, *rest: Any) -> Dataset:
@@ -80,7 +100,7 @@ def tune(phase: Phase, rows: Sequence[Row], tokenizer: Any) -> list[dict[str, An
     """
     model = load_model(phase.base)
     lora = _lora(phase) if phase.config.method == "lora" else None
-    trainer = SFTTrainer(
+    trainer = _Answers(
         model=model,
         args=SFTConfig(
             **_arguments(phase, len(rows)),
@@ -167,7 +187,7 @@ def _arguments(phase: Phase, records: int) -> dict[str, Any]:
         "weight_decay": config.weight_decay,
         "max_grad_norm": config.max_grad_norm,
         "bf16": product_dtype(config.precision, device) == torch.bfloat16,
-        "gradient_checkpointing": config.gradient_checkpointing,
+        "activation_checkpointing": config.gradient_checkpointing,
         "seed": phase.seed,
         "use_cpu": device.type == "cpu",
         "dataloader_pin_memory": device.type != "cpu",
