@@ -21,7 +21,7 @@ from tsumugu.tuning import training
 from tsumugu.tuning.config import PreferenceConfig, TuneConfig, TuneFiles, TuneInput
 from tsumugu.tuning.measuring import answer_loss
 from tsumugu.tuning.opening import load_model, load_tokenizer
-from tsumugu.tuning.packing import Row, make_rows
+from tsumugu.tuning.packing import Row, epochs_of, make_rows
 from tsumugu.tuning.template import Message, encode, encode_answer, encode_prompt, open_template
 from tsumugu.tuning.training import Phase, Preference, merged, prefer, target_modules, tune
 from tsumugu.tuning.watching import Watcher
@@ -115,7 +115,7 @@ def test_tuning_lowers_the_loss_of_the_answers(
     assert after.tokens == before.tokens
     assert after.nats_per_token < 0.9 * before.nats_per_token
     # The first step is the loss of its own answers under the model as it came.
-    first = training.epochs_of(len(rows), epochs=4, seed=1)[: config.global_batch_size]
+    first = epochs_of(len(rows), epochs=4, seed=1)[: config.global_batch_size]
     expected = answer_loss(load_model(folder), [rows[place] for place in first])
     assert history[0]["loss"] == pytest.approx(expected.nats_per_token, rel=1e-3)
     steps = -(-len(rows) * 4 // 4)
