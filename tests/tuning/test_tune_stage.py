@@ -15,6 +15,7 @@ from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json
 from tsumugu.pipeline import STAGES, run_stages, stages_of
 from tsumugu.recipe import Recipe, load_recipe
+from tsumugu.release.check import check_release
 from tsumugu.tuning import extra
 from tsumugu.tuning.opening import load_model, load_tokenizer
 
@@ -88,10 +89,11 @@ def test_the_directory_is_the_releases_but_for_the_weights_and_the_template(
     tuned: tuple[Path, Path],
 ) -> None:
     release, folder = tuned[1] / "release", tuned[1] / "tune"
-    changed = {"model.safetensors", "README.md", "manifest.json", "tokenizer_config.json"}
+    changed = {"model.safetensors", "README.md", "manifest.json", "tokenizer_config.json", "SHA256SUMS"}
     for path in release.iterdir():
         if path.name not in changed:
             assert (folder / path.name).read_bytes() == path.read_bytes(), path.name
+    assert not check_release(folder).wrong
     tokenizer = load_tokenizer(folder)
     prompt = tokenizer.apply_chat_template(
         [{"role": "user", "content": "名前は？"}], add_generation_prompt=True, tokenize=False

@@ -79,6 +79,7 @@ def a_phase(folder: Path, base: Path, config: TuneConfig, model_type: str = "gpt
             num_attention_heads=2,
             max_position_embeddings=160,
         ),
+        max_shard_size="5GB",
         seed=1,
         epochs=config.effective_epochs,
         learning_rate=config.effective_learning_rate,

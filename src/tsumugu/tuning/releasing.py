@@ -8,7 +8,9 @@ from typing import Any
 
 import jinja2
 import torch
+import yaml
 
+from tsumugu.errors import TsumuguError
 from tsumugu.evaluation.harness import run_tasks
 from tsumugu.evaluation.language_model import NativeModel
 from tsumugu.evaluation.measuring import predict, windows_for
@@ -20,7 +22,11 @@ from tsumugu.files import read_json, write_aside, write_json
 from tsumugu.model.products import use_pytorch_products
 from tsumugu.pipeline import MANIFEST, StageContext
 from tsumugu.recipe import Recipe
+from tsumugu.release.card_metadata import card_head
+from tsumugu.release.check import check_release
+from tsumugu.release.folder import CARD
 from tsumugu.release.stage import LARGEST_DIFFERENCE
+from tsumugu.release.sums import SUMS, write_sums
 from tsumugu.tokenizer.encoder import load_encoder
 from tsumugu.tuning.opening import load_model
 from tsumugu.tuning.template import Template, store_template
@@ -35,7 +41,7 @@ def write_directory(
     """Weights and adapter of the training, the chat template, and everything else of the release."""
     weights = [path for pattern in _WEIGHTS for path in sorted(tuned.glob(pattern))]
     old = {path.name for pattern in _WEIGHTS for path in base.glob(pattern)}
-    changed = {MANIFEST, "README.md", "generation_config.json", "tokenizer_config.json", *old}
+    changed = {MANIFEST, CARD, SUMS, "generation_config.json", "tokenizer_config.json", *old}
     rest = [path for path in sorted(base.iterdir()) if path.is_file() and path.name not in changed]
     for path in [*weights, *rest]:
         with write_aside(folder / path.name) as aside:
@@ -49,6 +55,18 @@ def write_directory(
     generation = read_json(base / "generation_config.json")
     generation["eos_token_id"] = list(stops) if len(stops) > 1 else stops[0]
     write_json(folder / "generation_config.json", generation)
+
+
+def seal(folder: Path) -> None:
+    """Write the sums of all files, and look at the directory as `tsumugu release check` does.
+
+    Raises:
+        TsumuguError: something is wrong with it.
+    """
+    write_sums(folder)
+    if wrong := check_release(folder).wrong:
+        told = "; ".join(f"{finding.subject}: {finding.text}" for finding in wrong)
+        raise TsumuguError(f"tune: the tuned model cannot be released: {told}")
 
 
 def check(folder: Path, conversations: Sequence[Sequence[int]]) -> float:
@@ -116,10 +134,17 @@ def model_card(recipe: Recipe, counts: Mapping[str, Any], question: str) -> str:
         autoescape=False,
     )
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
+    # The scores of the model before are not those of this one.
+    head = yaml.safe_load(card_head(recipe, None))
+    head["tags"] = [*head["tags"], "instruction-tuned"]
     assert recipe.tune is not None
     licenses = {entry.source: entry.license for entry in recipe.tune.data}
     return environment.get_template("card.md.j2").render(
-        recipe=recipe, counts=counts, licenses=licenses, question=question
+        recipe=recipe,
+        counts=counts,
+        licenses=licenses,
+        question=question,
+        head=yaml.safe_dump(head, allow_unicode=True, sort_keys=False).strip(),
     )
 
 

@@ -90,6 +90,7 @@ def run(context: StageContext) -> Counts:
     _write_rows(folder / "decisions.jsonl", prepared.selected)
     question = _held_out(prepared)[0].messages[-2].content
     write_text(folder / "README.md", releasing.model_card(context.recipe, counts, question))
+    releasing.seal(folder)
     return counts
 
 
@@ -173,6 +174,7 @@ def _train(
         metrics=context.folder / "metrics.jsonl",
         config=settings,
         model=recipe.model,
+        max_shard_size=recipe.release.max_shard_size,
         seed=recipe.seed,
         epochs=settings.effective_epochs,
         learning_rate=settings.effective_learning_rate,
@@ -226,6 +228,7 @@ def _prefer(
         metrics=context.folder / "preference-metrics.jsonl",
         config=settings,
         model=recipe.model,
+        max_shard_size=recipe.release.max_shard_size,
         seed=recipe.seed,
         epochs=settings.preference.epochs,
         learning_rate=settings.preference.learning_rate,

@@ -24,7 +24,7 @@ from transformers import PrinterCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from tsumugu.errors import Stopped
-from tsumugu.files import write_aside
+from tsumugu.files import read_json, write_aside
 from tsumugu.model.config import ModelConfig
 from tsumugu.release.families import family_of
 from tsumugu.training.device import pick_device, product_dtype
@@ -51,6 +51,8 @@ class Phase:
     config: TuneConfig
     model: ModelConfig
     """What the recipe says of the model: which modules LoRA can take."""
+    max_shard_size: str
+    """Of a file of weights."""
     seed: int
     epochs: int
     learning_rate: float
@@ -219,5 +221,7 @@ def _train(phase: Phase, trainer: Any) -> list[dict[str, Any]]:
             model.save_pretrained(folder / ADAPTER)
             (folder / ADAPTER / "README.md").unlink(missing_ok=True)
             model = model.merge_and_unload()
-        model.save_pretrained(folder)
+        # Computed in float32, and kept as the weights that it began with are.
+        dtype = getattr(torch, read_json(phase.base / "config.json").get("dtype") or "float32")
+        model.to(dtype).save_pretrained(folder, max_shard_size=phase.max_shard_size)
     return history(trainer.state)
