@@ -23,7 +23,7 @@ from tsumugu.tuning.measuring import answer_loss
 from tsumugu.tuning.opening import load_model, load_tokenizer
 from tsumugu.tuning.packing import Row, epochs_of, make_rows
 from tsumugu.tuning.template import Message, encode, encode_answer, encode_prompt, open_template
-from tsumugu.tuning.training import Phase, Preference, merged, prefer, target_modules, tune
+from tsumugu.tuning.training import Phase, Preference, prefer, target_modules, tune
 from tsumugu.tuning.watching import Watcher
 
 ARCHITECTURES: dict[str, Any] = {"gpt2": "gpt2", "gpt_neox": "gpt-neox", "llama": "llama"}
@@ -199,8 +199,6 @@ def test_the_merged_model_equals_the_base_with_its_adapter(
     beside = PeftModel.from_pretrained(load_model(folder), str(phase.output / "adapter")).eval()
     with torch.no_grad():
         torch.testing.assert_close(released(ids).logits, beside(ids).logits, rtol=1e-4, atol=1e-4)
-        again = merged(load_model(folder), phase.output / "adapter").eval()
-        torch.testing.assert_close(again(ids).logits, beside(ids).logits, rtol=1e-4, atol=1e-4)
         untouched = load_model(folder).eval()
         assert float((untouched(ids).logits - released(ids).logits).abs().max()) > 1e-2
 

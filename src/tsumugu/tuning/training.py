@@ -145,11 +145,6 @@ def target_modules(config: ModelConfig) -> list[str]:
     return [*family.qkv, *others]
 
 
-def merged(base: Any, adapter: Path) -> Any:
-    """The model `base` with what an adapter adds to its matrices."""
-    return PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
-
-
 def _lora(phase: Phase) -> LoraConfig:
     settings = phase.config.lora
     return LoraConfig(
