@@ -20,6 +20,7 @@ from tsumugu.cli import main
         "tokens",
         "pretrain",
         "release",
+        "tune",
         "evaluate",
         "report",
         "generate",
