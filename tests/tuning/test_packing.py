@@ -7,9 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_models import write_small_model
+from small_tokenizers import written_folder
 
-from evaluation.small_models import write_small_model
-from tokenizer.small_tokenizers import written_folder
 from tsumugu.tuning.measuring import answer_loss
 from tsumugu.tuning.opening import load_model
 from tsumugu.tuning.packing import IGNORED, collate, epochs_of, make_rows

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from small_tokenizers import written_folder
 
-from tokenizer.small_tokenizers import written_folder
 from tsumugu.tuning.config import Format, TemplateName
 from tsumugu.tuning.formats import READERS, Malformed, read_preference
 from tsumugu.tuning.opening import load_tokenizer

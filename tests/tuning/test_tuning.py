@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_models import write_small_model
+from small_tokenizers import written_folder
 from transformers import TrainerCallback
 
-from evaluation.small_models import write_small_model
-from tokenizer.small_tokenizers import written_folder
 from tsumugu.errors import Stopped
 from tsumugu.model.config import ModelConfig
 from tsumugu.tuning import training
