@@ -3,7 +3,6 @@
 import fcntl
 import json
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -43,9 +42,7 @@ def test_the_recipe_in_the_folder_is_the_whole_recipe(finished_run: Path, recipe
 
 
 def test_a_finished_run_does_nothing_again(finished_run: Path, recipe: Recipe) -> None:
-    began = time.perf_counter()
     assert rerun(recipe, finished_run) == []
-    assert time.perf_counter() - began < 3
 
 
 def test_a_change_runs_what_depends_on_it_and_nothing_else(copied_run: Path, recipe: Recipe) -> None:
