@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tsumugu.files import read_json
-from tsumugu.pipeline import STAGES
+from tsumugu.stages import STAGES
 
 _LONGEST = 120.0
 COMPARED = ("corpus", "tokenizer", "tokens", "release")

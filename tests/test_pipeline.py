@@ -10,8 +10,9 @@ import pytest
 from tsumugu.engine import Resources
 from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json
-from tsumugu.pipeline import STAGES, run_stages
+from tsumugu.pipeline import run_stages
 from tsumugu.recipe import Recipe, load_recipe
+from tsumugu.stages import STAGES
 
 
 def rerun(recipe: Recipe, folder: Path, *, last: str | None = None) -> list[str]:

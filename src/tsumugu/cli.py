@@ -91,7 +91,8 @@ _STAGES = {
         "lm-evaluation-harness.\n\n"
         "Any model, ours or of others (each has its own --help):\n"
         "  tsumugu evaluate model MODEL --text FILE   any model on any text and task\n"
-        "  tsumugu evaluate compare DIR_A DIR_B       what they left, in one table with tests",
+        "  tsumugu evaluate compare DIR_A DIR_B       what they left, in one table with tests\n"
+        "  tsumugu evaluate tasks                     the tasks and groups there are",
     ),
     "release": (
         "a Hugging Face model directory",

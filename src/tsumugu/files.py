@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,13 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
     with write_aside(path) as aside:
         aside.write_text(text, encoding="utf-8")
+
+
+def computed_once(path: Path, compute: Callable[[], Any]) -> Any:
+    """What `path` holds as JSON; written from `compute` if it is not there yet."""
+    if not path.exists():
+        write_json(path, compute())
+    return read_json(path)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -30,8 +30,9 @@ from tsumugu.corpus.signals import make_batch, morphology
 from tsumugu.engine import Resources
 from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json, write_text
-from tsumugu.pipeline import STAGES, run_stages
+from tsumugu.pipeline import run_stages
 from tsumugu.recipe import Recipe
+from tsumugu.stages import STAGES
 
 FOLDERS = ("documents", "decisions", "quarantine")
 BROKEN_PAGES = {

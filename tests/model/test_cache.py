@@ -61,7 +61,7 @@ def test_rows_of_any_length_go_on_and_are_filled_again(name: str) -> None:
         padded = torch.zeros(len(rows), int(lengths.max()), dtype=torch.int64)
         for place, row in enumerate(rows):
             padded[place, : len(texts[row])] = texts[row]
-        found = model.hidden(padded, memory=memory.begin(torch.tensor(rows), lengths, padded.shape[1]))
+        found = model.hidden(padded, past=memory.begin(torch.tensor(rows), lengths, padded.shape[1]))
         for place, row in enumerate(rows):
             torch.testing.assert_close(found[place, len(texts[row]) - 1], whole(model, texts[row]))
 
@@ -69,7 +69,7 @@ def test_rows_of_any_length_go_on_and_are_filled_again(name: str) -> None:
         new = tokens(3, seed)
         for row in range(3):
             texts[row] = torch.cat([texts[row], new[row : row + 1]])
-        found = model.hidden(new[:, None], memory=memory.go_on())
+        found = model.hidden(new[:, None], past=memory.go_on())
         for row in range(3):
             if memory.lengths[row]:
                 torch.testing.assert_close(found[row, 0], whole(model, texts[row]))
@@ -92,7 +92,7 @@ def test_texts_with_one_beginning_go_on_from_it(name: str) -> None:
     model = decoder(name)
     beginning, ends = tokens(7, 1), [tokens(3, 2), tokens(5, 3)]
     first = cache(model, 1)
-    model.hidden(beginning[None], memory=first.begin(torch.tensor([0]), torch.tensor([7]), 7))
+    model.hidden(beginning[None], past=first.begin(torch.tensor([0]), torch.tensor([7]), 7))
 
     padded = torch.zeros(2, 5, dtype=torch.int64)
     for row, end in enumerate(ends):
@@ -102,17 +102,17 @@ def test_texts_with_one_beginning_go_on_from_it(name: str) -> None:
     # Kept, so that they can go on.
     memory = cache(model, 4)
     rows, lengths = torch.tensor([3, 1]), torch.tensor([10, 12])
-    found = model.hidden(padded, memory=memory.begin(rows, lengths, 5, prefix=first))
+    found = model.hidden(padded, past=memory.begin(rows, lengths, 5, prefix=first))
     torch.testing.assert_close(found[0, 2], expected[0])
     torch.testing.assert_close(found[1, 4], expected[1])
     new = tokens(4, 9)
-    going_on = model.hidden(new[:, None], memory=memory.go_on())
+    going_on = model.hidden(new[:, None], past=memory.go_on())
     texts = [torch.cat([beginning, end]) for end in ends]
     torch.testing.assert_close(going_on[3, 0], whole(model, torch.cat([texts[0], new[3:]])))
     torch.testing.assert_close(going_on[1, 0], whole(model, torch.cat([texts[1], new[1:2]])))
 
     # Read only.
     mask = torch.ones(5, 12, dtype=torch.bool).tril(7)[None, None]
-    read = model.hidden(padded, memory=After(first, torch.arange(7, 12)[None], Scope(mask)))
+    read = model.hidden(padded, past=After(first, torch.arange(7, 12)[None], Scope(mask)))
     torch.testing.assert_close(read[0, 2], expected[0])
     torch.testing.assert_close(read[1, 4], expected[1])

@@ -23,8 +23,8 @@ from tsumugu.release.card_metadata import card_head
 from tsumugu.release.check import check_release
 from tsumugu.release.config import ReleaseConfig
 from tsumugu.release.export import export
-from tsumugu.release.generation import generate
 from tsumugu.release.stage import LARGEST_DIFFERENCE, load_released
+from tsumugu.talking.continuing import continuations
 from tsumugu.tokenizer.encoder import load_encoder
 from tsumugu.tokens.shards import open_tokens
 from tsumugu.training.stage import load_trained
@@ -69,7 +69,7 @@ def test_every_family_is_trained_checked_and_released(
     model, _ = load_released(run / "release")
     assert type(model).__name__ == model_class
     # It has 128 positions.
-    assert generate(run / "release", ["昨日、"], seed=0, max_new_tokens=200)[0]
+    assert continuations(str(run / "release"), ["昨日、"], seed=0, max_new_tokens=200)[0]
     card = (run / "release" / "README.md").read_text(encoding="utf-8")
     assert described in card
     assert f"`{model_class}` in transformers" in card
@@ -114,23 +114,6 @@ def test_the_card_states_license_data_training_and_scores(finished_run: Path) ->
     assert "| optimizer | AdamW, beta1 0.9, beta2 0.95, " in body
     assert "steps of warm-up, cosine decay to 0.1 of it |" in body
     assert "kotowari" in body
-
-
-def test_the_same_seed_writes_the_same_text(finished_run: Path) -> None:
-    texts = [
-        generate(finished_run / "release", ["昨日、"], seed=seed, max_new_tokens=20) for seed in (0, 0, 1)
-    ]
-    assert texts[0] == texts[1] != texts[2]
-
-
-def test_a_prompt_without_room_for_an_answer_is_refused(finished_run: Path) -> None:
-    with pytest.raises(TsumuguError, match=r"'昨日、昨日、.* tokens, and the model only 128 positions"):
-        generate(finished_run / "release", ["昨日、" * 100], seed=0)
-
-
-def test_a_folder_without_a_model_is_explained(tmp_path: Path) -> None:
-    with pytest.raises(TsumuguError, match="not a model directory"):
-        generate(tmp_path, ["x"], seed=0)
 
 
 def test_the_head_of_the_card_is_what_the_hub_reads(finished_run: Path) -> None:

@@ -75,12 +75,12 @@ def test_token_by_token_with_a_cache_on_both_sides(config: ModelConfig) -> None:
     tokens = some_tokens(2, 12)
     cache = Cache(config, 2, 12, dtype=torch.float32, device=torch.device("cpu"))
     start = cache.begin(torch.tensor([0, 1]), torch.tensor([8, 8]), 8)
-    mine = [logits(ours, tokens[:, :8], memory=start)]
+    mine = [logits(ours, tokens[:, :8], past=start)]
     found = theirs(tokens[:, :8], use_cache=True)
     yours = [found.logits]
     for place in range(8, 12):
         step = tokens[:, place : place + 1]
-        mine.append(logits(ours, step, memory=cache.go_on()))
+        mine.append(logits(ours, step, past=cache.go_on()))
         found = theirs(step, past_key_values=found.past_key_values, use_cache=True)
         yours.append(found.logits)
     assert (torch.cat(mine, dim=1) - torch.cat(yours, dim=1)).abs().max() < CLOSE
@@ -101,10 +101,10 @@ def test_both_write_the_same_greedy_text(config: ModelConfig) -> None:
         suppress_tokens=[1, 2, 3],
     )
     cache = Cache(config, 1, 9 + count, dtype=torch.float32, device=torch.device("cpu"))
-    last = logits(ours, prompt, memory=cache.begin(torch.tensor([0]), torch.tensor([9]), 9))[:, -1:]
+    last = logits(ours, prompt, past=cache.begin(torch.tensor([0]), torch.tensor([9]), 9))[:, -1:]
     mine = [prompt]
     for _ in range(count):
         last[..., [1, 2, 3]] = -torch.inf
         mine.append(last.argmax(dim=-1))
-        last = logits(ours, mine[-1], memory=cache.go_on()) if len(mine) <= count else last
+        last = logits(ours, mine[-1], past=cache.go_on()) if len(mine) <= count else last
     assert torch.equal(torch.cat(mine, dim=1), written)

@@ -13,8 +13,8 @@ from tiny_tokenizers import byte_level
 
 from tsumugu.cli import main
 from tsumugu.errors import TsumuguError
-from tsumugu.release.generation import generate as generate_through_transformers
-from tsumugu.talking.continuing import prompt_tokens
+from tsumugu.release.stage import load_released
+from tsumugu.talking.continuing import continuations, prompt_tokens
 from tsumugu.talking.memory import NativeMemory, TransformersMemory, new_memory
 from tsumugu.talking.sampling import Sampling
 from tsumugu.talking.speaker import Speaker, chosen, open_speaker
@@ -97,13 +97,24 @@ def test_our_decoder_and_transformers_draw_alike(
     assert write(ours, "昨日、", settings, samples=2)[0] == write(theirs, "昨日、", settings, samples=2)[0]
 
 
+def by_transformers(folder: Path, prompt: str, *, seed: int, max_new_tokens: int) -> str:
+    """With the settings of the directory, and the token that documents begin with."""
+    model, tokenizer = load_released(folder)
+    ids = [tokenizer.bos_token_id, *tokenizer(prompt, add_special_tokens=False)["input_ids"]]
+    torch.manual_seed(seed)
+    inputs = torch.tensor([ids])
+    found = model.generate(inputs, attention_mask=torch.ones_like(inputs), max_new_tokens=max_new_tokens)[0]
+    return str(tokenizer.decode(found[len(ids) :], skip_special_tokens=True))
+
+
 def test_a_release_writes_what_transformers_generate_writes(finished_run: Path) -> None:
     folder = finished_run / "release"
     speaker = open_speaker(str(folder))
     for seed in range(2):
         settings = replace(speaker.defaults, seed=seed, max_new_tokens=20)
-        expected = generate_through_transformers(folder, ["昨日、"], seed=seed, max_new_tokens=20)
-        assert write(speaker, "昨日、", settings)[0] == expected
+        expected = by_transformers(folder, "昨日、", seed=seed, max_new_tokens=20)
+        assert write(speaker, "昨日、", settings)[0] == [expected]
+        assert continuations(str(folder), ["昨日、"], seed=seed, max_new_tokens=20) == [expected]
 
 
 def test_a_raw_checkpoint_writes_what_its_release_writes(finished_run: Path) -> None:

@@ -25,8 +25,9 @@ from transformers import AutoTokenizer
 from tsumugu.engine import Resources
 from tsumugu.errors import TsumuguError
 from tsumugu.files import write_json
-from tsumugu.pipeline import STAGES, StageContext
+from tsumugu.pipeline import StageContext
 from tsumugu.recipe import load_recipe
+from tsumugu.stages import STAGES
 from tsumugu.tokenizer.config import TokenizerConfig
 from tsumugu.tokenizer.encoder import load_encoder, load_fast_encoder
 from tsumugu.tokenizer.existing import open_existing, write_existing

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from small_models import write_small_model
 from small_tokenizers import written_folder
 
+from tsumugu.release.loading import load_model
 from tsumugu.tuning.measuring import answer_loss
-from tsumugu.tuning.opening import load_model
 from tsumugu.tuning.packing import IGNORED, collate, epochs_of, make_rows
 from tsumugu.tuning.template import Encoded
 

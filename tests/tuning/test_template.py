@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from small_tokenizers import written_folder
 
+from tsumugu.release.loading import load_tokenizer
 from tsumugu.tuning.config import Format, TemplateName
 from tsumugu.tuning.formats import READERS, Malformed, read_preference
-from tsumugu.tuning.opening import load_tokenizer
 from tsumugu.tuning.template import (
     Message,
     Template,

@@ -13,11 +13,12 @@ from tsumugu.cli import main
 from tsumugu.engine import Resources
 from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json
-from tsumugu.pipeline import STAGES, run_stages, stages_of
+from tsumugu.pipeline import run_stages
 from tsumugu.recipe import Recipe, load_recipe
 from tsumugu.release.check import check_release
+from tsumugu.release.loading import load_model, load_tokenizer
+from tsumugu.stages import STAGES, stages_of
 from tsumugu.tuning import extra
-from tsumugu.tuning.opening import load_model, load_tokenizer
 
 EVIL = "<script>alert('紡')</script>"
 

@@ -17,10 +17,10 @@ from transformers import TrainerCallback
 
 from tsumugu.errors import Stopped
 from tsumugu.model.config import ModelConfig
+from tsumugu.release.loading import load_model, load_tokenizer
 from tsumugu.tuning import training
 from tsumugu.tuning.config import PreferenceConfig, TuneConfig, TuneFiles, TuneInput
 from tsumugu.tuning.measuring import answer_loss
-from tsumugu.tuning.opening import load_model, load_tokenizer
 from tsumugu.tuning.packing import Row, epochs_of, make_rows
 from tsumugu.tuning.template import Message, encode, encode_answer, encode_prompt, open_template
 from tsumugu.tuning.training import Phase, Preference, prefer, target_modules, tune

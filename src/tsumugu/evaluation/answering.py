@@ -16,7 +16,7 @@ from lm_eval.api.model import TemplateLM
 from torch import Tensor
 
 from tsumugu.errors import TsumuguError
-from tsumugu.evaluation.answers import Answers, NoAnswers
+from tsumugu.evaluation.answers import AnswerFile
 from tsumugu.evaluation.generation import Prompt, generate
 from tsumugu.evaluation.scoring import Ids, Item, Scored, score, score_items
 from tsumugu.evaluation.subject import Subject
@@ -47,7 +47,7 @@ class TsumuguLM(TemplateLM):  # type: ignore[misc]
         super().__init__()
         self._subject = subject
         self._batch_size = batch_size
-        self.answers: Answers = NoAnswers()
+        self.answers: AnswerFile | None = None
         """What is known already, and where answers are kept."""
         self._device = subject.model.device
         if dist.is_initialized():
@@ -73,7 +73,7 @@ class TsumuguLM(TemplateLM):  # type: ignore[misc]
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Log-probability of each answer after its context, and whether it was the likeliest."""
-        found: list[Any] = [self.answers.get("loglikelihood", request.args) for request in requests]
+        found: list[Any] = self._known("loglikelihood", requests)
         missing = [number for number, answer in enumerate(found) if answer is None]
         pairs = [self._pair(*requests[number].args) for number in missing]
         items, owners = self._items(pairs, [requests[number].task_name for number in missing])
@@ -82,7 +82,7 @@ class TsumuguLM(TemplateLM):  # type: ignore[misc]
             for owner, one in zip(owners[item], scored, strict=True):
                 number = missing[owner]
                 found[number] = [one.log_probability, one.greedy]
-                self.answers.put("loglikelihood", requests[number].args, found[number])
+                self._keep("loglikelihood", requests[number].args, found[number])
 
         score_items(
             self._subject.model,
@@ -130,7 +130,7 @@ class TsumuguLM(TemplateLM):  # type: ignore[misc]
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
         """Log-probability of each whole text."""
-        found: list[Any] = [self.answers.get("rolling", request.args) for request in requests]
+        found: list[Any] = self._known("rolling", requests)
         missing = [number for number, answer in enumerate(found) if answer is None]
         ids = [[self._subject.text_start, *self._subject.encode(requests[n].args[0])] for n in missing]
         sequences = [(np.array(tokens, dtype=np.int64), 1) for tokens in ids]
@@ -142,19 +142,19 @@ class TsumuguLM(TemplateLM):  # type: ignore[misc]
         )
         for number, one in zip(missing, scored, strict=True):
             found[number] = one.log_probability
-            self.answers.put("rolling", requests[number].args, one.log_probability)
+            self._keep("rolling", requests[number].args, one.log_probability)
         return found
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """Greedy continuations up to a stop text."""
-        found: list[Any] = [self.answers.get("generate", request.args) for request in requests]
+        found: list[Any] = self._known("generate", requests)
         missing = [number for number, answer in enumerate(found) if answer is None]
         prompts = [self._prompt(requests[number]) for number in missing]
 
         def keep(index: int, text: str) -> None:
             number = missing[index]
             found[number] = text
-            self.answers.put("generate", requests[number].args, text)
+            self._keep("generate", requests[number].args, text)
 
         generate(
             self._subject.model,
@@ -195,6 +195,15 @@ class TsumuguLM(TemplateLM):  # type: ignore[misc]
             stops=tuple([stops] if isinstance(stops, str) else stops),
             max_new_tokens=new,
         )
+
+    def _known(self, kind: str, requests: Sequence[Any]) -> list[Any]:
+        if self.answers is None:
+            return [None] * len(requests)
+        return [self.answers.get(kind, request.args) for request in requests]
+
+    def _keep(self, kind: str, request: Sequence[Any], answer: Any) -> None:
+        if self.answers is not None:
+            self.answers.put(kind, request, answer)
 
     def _bar(self, what: str) -> str:
         return "" if self.quiet else f"evaluate: {what}"

@@ -9,33 +9,12 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from tsumugu.files import read_json, write_json
 
 _LOG = logging.getLogger(__name__)
 _OWNER = "owner.json"
-
-
-class Answers(Protocol):
-    """Answers by request."""
-
-    def get(self, kind: str, request: Sequence[Any]) -> Any:
-        """What is known, or None."""
-
-    def put(self, kind: str, request: Sequence[Any], answer: Any) -> None:
-        """Keep an answer, which is JSON."""
-
-
-class NoAnswers:
-    """Nothing is known and nothing is kept."""
-
-    def get(self, kind: str, request: Sequence[Any]) -> Any:
-        """None."""
-        return None
-
-    def put(self, kind: str, request: Sequence[Any], answer: Any) -> None:
-        """Nothing."""
 
 
 class AnswerFile:
@@ -56,11 +35,11 @@ class AnswerFile:
         self._file: TextIO | None = None
 
     def get(self, kind: str, request: Sequence[Any]) -> Any:
-        """See `Answers.get`."""
+        """What is known, or None."""
         return self._known.get(_key(kind, request))
 
     def put(self, kind: str, request: Sequence[Any], answer: Any) -> None:
-        """See `Answers.put`."""
+        """Keep an answer, which is JSON."""
         if self._file is None:
             _drop_torn_line(self._path)
             # Line by line: what is written survives the process.

@@ -149,7 +149,7 @@ def _write_in_rows(
             take(chosen, _read_prompts(model, cache, chosen, read, prefix))
         else:
             with autocast(model.device):
-                hidden = model.decoder.hidden(tokens[:, None].to(model.device), memory=cache.go_on())
+                hidden = model.decoder.hidden(tokens[:, None].to(model.device), past=cache.go_on())
             take(range(rows), model.logits(hidden[:, 0]))
 
 
@@ -181,7 +181,7 @@ def _read_prompts(
         padded[row, : len(prompt) - known] = torch.from_numpy(prompt[known:])
     reading = cache.begin(torch.tensor(rows), lengths, padded.shape[1], prefix=prefix)
     with autocast(model.device):
-        hidden = model.decoder.hidden(padded.to(model.device), memory=reading)
+        hidden = model.decoder.hidden(padded.to(model.device), past=reading)
     last = (lengths - known - 1).to(model.device)
     return model.logits(hidden[torch.arange(len(prompts), device=model.device), last])
 

@@ -2,7 +2,6 @@
 
 import io
 import logging
-import math
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ import torch
 
 from tsumugu.errors import TsumuguError
 from tsumugu.evaluation.answers import AnswerFile
+from tsumugu.evaluation.statistics import mean_and_stderr
 from tsumugu.evaluation.subject import Subject
 from tsumugu.evaluation.tasks.baselines import task_baseline
 from tsumugu.evaluation.tasks.groups import TaskChoice
@@ -192,10 +192,10 @@ def _result(
 def _stderr(values: Sequence[Any], aggregate: Any) -> float | None:
     """Standard error over questions: of a mean, by its formula; of anything else (a correlation, a
     balanced accuracy), the standard deviation over bootstrap samples."""
+    if all(isinstance(value, int | float) for value in values):
+        return mean_and_stderr(values)[1]
     if len(values) < 2:
         return None
-    if all(isinstance(value, int | float) for value in values):
-        return float(np.std(values, ddof=1) / math.sqrt(len(values)))
     draw = np.random.default_rng(0)
     resampled = [
         aggregate([values[index] for index in draw.integers(0, len(values), len(values))])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tsumugu.model.attention import Scope
-from tsumugu.model.cache import After, Cache
+from tsumugu.model.cache import After, Cache, scope_after
 from tsumugu.model.decoder import Decoder
 from tsumugu.training.device import autocast
 
@@ -79,7 +79,7 @@ class NativeModel:
         cache = self.new_cache(1, len(tokens))
         reading = cache.begin(torch.tensor([0]), torch.tensor([len(tokens)]), len(tokens))
         with autocast(self.device):
-            self.decoder.hidden(tokens[None], memory=reading)
+            self.decoder.hidden(tokens[None], past=reading)
         return cache
 
     @torch.no_grad()
@@ -89,13 +89,12 @@ class NativeModel:
         positions = (
             torch.arange(width, device=self.device)[None] if rows.positions is None else rows.positions
         )
-        mask = rows.mask
-        if mask is None:
-            mask = torch.ones(width, width, dtype=torch.bool, device=self.device).tril()[None, None]
-        # Everything that comes after a prefix sees all of it.
-        mask = torch.cat([mask.new_ones(*mask.shape[:3], first), mask], dim=3)
+        scope = scope_after(first, width, self.device)
+        if rows.mask is not None:
+            # Everything that comes after a prefix sees all of it.
+            scope = Scope(torch.cat([rows.mask.new_ones(*rows.mask.shape[:3], first), rows.mask], dim=3))
         with autocast(self.device):
-            hidden = self.decoder.hidden(rows.tokens, memory=After(prefix, first + positions, Scope(mask)))
+            hidden = self.decoder.hidden(rows.tokens, past=After(prefix, first + positions, scope))
         return lambda row, place: self.logits(hidden[row, place])
 
     def new_cache(self, rows: int, capacity: int) -> Cache:

@@ -19,14 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsumugu.errors import TsumuguError
+from tsumugu.evaluation.statistics import bootstrap_interval
 
 ALL = "all"
 """Under which the figures of all sources together stand."""
-_RESAMPLES = 1000
-_RESAMPLED_AT_ONCE = 2**22
-"""Documents that are drawn at a time."""
 _LARGEST = math.log(sys.float_info.max)
-_INTERVAL = (2.5, 97.5)
 Reals = NDArray[np.float64]
 
 
@@ -72,7 +69,7 @@ def summarize(documents: Sequence[Predicted]) -> dict[str, Any]:
 
     (Cochran 1977, Sampling Techniques, 3rd edition, section 6.4, without the finite population
     correction), None for a single document. `bits_per_byte_interval` is a 95 % bootstrap interval
-    over documents (Efron & Tibshirani 1993, chapter 13: percentiles, 1000 resamples); for a single
+    over documents (Efron & Tibshirani 1993, chapter 13: percentiles, 2000 resamples); for a single
     document it has no width, which means nothing.
 
     Raises:
@@ -97,7 +94,7 @@ def summarize(documents: Sequence[Predicted]) -> dict[str, Any]:
         "perplexity_per_byte": _perplexity(total / size),
         "bits_per_byte": ratio,
         "bits_per_byte_stderr": _ratio_stderr(bits, lengths),
-        "bits_per_byte_interval": list(_interval(bits, lengths)),
+        "bits_per_byte_interval": list(bootstrap_interval(bits, lengths)),
     }
 
 
@@ -148,7 +145,7 @@ def paired_difference(a: Sequence[Predicted], b: Sequence[Predicted], *, seed: i
     value = float(bits.sum() / lengths.sum())
     if len(pairs) == 1:
         return Difference(value, None, None)
-    return Difference(value, *_interval(bits, lengths, seed=seed))
+    return Difference(value, *bootstrap_interval(bits, lengths, seed=seed))
 
 
 def _perplexity(nats: float) -> float:
@@ -170,15 +167,3 @@ def _ratio_stderr(bits: Reals, lengths: Reals) -> float | None:
         return None
     residuals = bits - bits.sum() / lengths.sum() * lengths
     return float(np.sqrt(count / (count - 1) * np.sum(residuals**2)) / lengths.sum())
-
-
-def _interval(bits: Reals, lengths: Reals, *, seed: int = 0) -> tuple[float, float]:
-    generator = np.random.default_rng(seed)
-    count = len(bits)
-    together = max(1, _RESAMPLED_AT_ONCE // count)
-    ratios = []
-    for begin in range(0, _RESAMPLES, together):
-        drawn = generator.integers(0, count, size=(min(together, _RESAMPLES - begin), count))
-        ratios.append(bits[drawn].sum(1) / lengths[drawn].sum(1))
-    low, high = np.percentile(np.concatenate(ratios), _INTERVAL)
-    return float(low), float(high)

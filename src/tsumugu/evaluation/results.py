@@ -16,17 +16,16 @@ import platform
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-import tsumugu
 from tsumugu.errors import TsumuguError
 from tsumugu.evaluation.perplexity import ALL, Predicted
 from tsumugu.files import write_json, write_text
+from tsumugu.versions import installed_versions
 
 RESULTS = "results.json"
 _LIBRARIES = ("numpy", "torch", "transformers", "tokenizers", "sentencepiece", "lm_eval", "datasets")
@@ -232,13 +231,7 @@ def safe_name(name: str) -> str:
 
 def versions() -> dict[str, str]:
     """Of what computes the figures."""
-    found = {"tsumugu": tsumugu.__version__, "python": platform.python_version()}
-    for library in _LIBRARIES:
-        try:
-            found[library] = version(library)
-        except PackageNotFoundError:
-            continue
-    return found
+    return installed_versions(_LIBRARIES)
 
 
 def machine(device: torch.device, *, processes: int = 1) -> dict[str, Any]:

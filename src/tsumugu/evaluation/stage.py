@@ -21,7 +21,7 @@ from tsumugu.evaluation.results import Results, TaskFigures, machine, versions, 
 from tsumugu.evaluation.subject import Subject, native_subject
 from tsumugu.evaluation.tasks.groups import resolve_tasks
 from tsumugu.evaluation.texts import Identify
-from tsumugu.files import read_json, write_json
+from tsumugu.files import computed_once, read_json, write_json
 from tsumugu.model.decoder import count_parameters
 from tsumugu.pipeline import MANIFEST, Counts, StageContext
 from tsumugu.tokenizer.encoder import Encoder, load_encoder
@@ -60,7 +60,7 @@ def run(context: StageContext) -> Counts:
     held_out = read_held_out(context.inputs["tokens"], encoder)
 
     def once(name: str, compute: Callable[[], Any]) -> Any:
-        return _once(context.work / f"{name}.json", compute)
+        return computed_once(context.work / f"{name}.json", compute)
 
     costs = once("ngrams", lambda: _ngrams(context, held_out, text_start=encoder.prompt_start))
     costs[MODEL] = once(
@@ -226,9 +226,3 @@ def _tasks(context: StageContext, subject: Subject) -> dict[str, Any]:
 def _main_value(facts: Mapping[str, Any]) -> float | None:
     value: float | None = facts["metrics"][facts["main_metric"]]["value"]
     return value
-
-
-def _once(path: Path, compute: Callable[[], Any]) -> Any:
-    if not path.exists():
-        write_json(path, compute())
-    return read_json(path)

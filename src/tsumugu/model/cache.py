@@ -15,14 +15,14 @@ from tsumugu.model.attention import Scope
 from tsumugu.model.config import ModelConfig
 
 
-class LayerMemory(Protocol):
+class LayerPast(Protocol):
     """What one layer knows of earlier tokens."""
 
     def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Take the keys and values `[B, G, T, K]` of new tokens; all those that attention looks at."""
 
 
-class Memory(Protocol):
+class Past(Protocol):
     """Tokens that a decoder has read, and where those belong that it reads now."""
 
     @property
@@ -33,8 +33,14 @@ class Memory(Protocol):
     def scope(self) -> Scope:
         """Which keys the new tokens see."""
 
-    def layer(self, name: str) -> LayerMemory:
+    def layer(self, name: str) -> LayerPast:
         """The part of the layer of this name."""
+
+
+def scope_after(first: int, width: int, device: torch.device) -> Scope:
+    """What `width` tokens see that follow `first` others: those, themselves, and what stands between."""
+    mask = torch.ones(width, first + width, dtype=torch.bool, device=device).tril(first)
+    return Scope(mask[None, None])
 
 
 class Cache:
@@ -78,8 +84,7 @@ class Cache:
             prefix_keys, prefix_values = prefix.layers[name]
             keys[rows, :, :first] = prefix_keys[:1, :, :first]
             values[rows, :, :first] = prefix_values[:1, :, :first]
-        mask = torch.ones(width, first + width, dtype=torch.bool, device=self._device).tril(first)
-        return Reading(self, rows, places, first + width, Scope(mask[None, None]))
+        return Reading(self, rows, places, first + width, scope_after(first, width, self._device))
 
     def read_more(self, width: int) -> "Reading":
         """`width` more tokens in every row, all of which are equally long."""
@@ -88,8 +93,7 @@ class Cache:
         places = torch.arange(first, first + width, device=self._device).expand(rows, width)
         if not first:
             return Reading(self, None, places, 0, Scope())
-        mask = torch.ones(width, first + width, dtype=torch.bool, device=self._device).tril(first)
-        return Reading(self, None, places, first + width, Scope(mask[None, None]))
+        return Reading(self, None, places, first + width, scope_after(first, width, self._device))
 
     def copies(self, rows: int, capacity: int) -> "Cache":
         """Another cache, all rows of which begin with the tokens of the first one here."""
@@ -119,7 +123,7 @@ class Cache:
 
 
 class Reading(NamedTuple):
-    """Tokens that a decoder reads into rows of a cache; a `Memory`."""
+    """Tokens that a decoder reads into rows of a cache; a `Past`."""
 
     cache: Cache
     rows: Tensor | None
@@ -130,7 +134,7 @@ class Reading(NamedTuple):
     scope: Scope
 
     def layer(self, name: str) -> "LayerRows":
-        """See `Memory.layer`."""
+        """See `Past.layer`."""
         keys, values = self.cache.layers[name]
         return LayerRows(keys, values, self)
 
@@ -144,7 +148,7 @@ class LayerRows(NamedTuple):
     reading: Reading
 
     def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """See `LayerMemory.extend`."""
+        """See `LayerPast.extend`."""
         _, rows, places, seen, _ = self.reading
         at = torch.arange(len(places), device=places.device) if rows is None else rows
         self.keys[at[:, None], :, places] = k.transpose(1, 2).to(self.keys.dtype)
@@ -157,7 +161,7 @@ class LayerRows(NamedTuple):
 
 
 class After(NamedTuple):
-    """Tokens that follow the first row of a cache, and are not kept; a `Memory`."""
+    """Tokens that follow the first row of a cache, and are not kept; a `Past`."""
 
     prefix: Cache
     positions: Tensor
@@ -165,7 +169,7 @@ class After(NamedTuple):
     """With keys of the prefix first."""
 
     def layer(self, name: str) -> "LayerAfter":
-        """See `Memory.layer`."""
+        """See `Past.layer`."""
         keys, values = self.prefix.layers[name]
         length = int(self.prefix.lengths[0])
         return LayerAfter(keys[:1, :, :length], values[:1, :, :length])
@@ -179,7 +183,7 @@ class LayerAfter(NamedTuple):
     values: Tensor
 
     def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """See `LayerMemory.extend`."""
+        """See `LayerPast.extend`."""
         shape = (len(k), -1, -1, -1)
         return (
             torch.cat([self.keys.to(k.dtype).expand(shape), k], dim=2),

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tsumugu.model.attention import Documents, Scope, attend, causal_scope, takes_boundaries
-from tsumugu.model.cache import LayerMemory, Memory
+from tsumugu.model.cache import LayerPast, Past
 from tsumugu.model.config import ModelConfig
 from tsumugu.model.loss import linear_cross_entropy
 from tsumugu.model.products import Linear
@@ -37,7 +37,7 @@ class Positions(NamedTuple):
     rotary: tuple[Tensor, Tensor] | None
     scopes: tuple[Scope, ...] = (Scope(),)
     """Of attention; one for every piece of `Decoder.pieces`."""
-    memory: LayerMemory | None = None
+    past: LayerPast | None = None
     """What the layer knows of earlier tokens."""
 
 
@@ -105,7 +105,7 @@ class Decoder(nn.Module):
         positions: Tensor | None = None,
         documents: Documents | None = None,
         scope: Scope | None = None,
-        memory: Memory | None = None,
+        past: Past | None = None,
     ) -> Tensor:
         """The last hidden states `[B, T, D]`, for those who need few of the logits.
 
@@ -114,10 +114,10 @@ class Decoder(nn.Module):
             positions: as in `forward`.
             documents: as in `forward`.
             scope: which keys the queries see, for those who know better than `documents` can say.
-            memory: of tokens that were read before, or where to keep these; it knows positions and scope.
+            past: of tokens that were read before, or where to keep these; it knows positions and scope.
         """
-        if memory is not None:
-            positions, scope = memory.positions, memory.scope
+        if past is not None:
+            positions, scope = past.positions, past.scope
         if positions is None:
             positions = torch.arange(x.shape[1], device=x.device)[None]
         if self.embedding is not None:
@@ -127,8 +127,8 @@ class Decoder(nn.Module):
             x = self.dropout(x)
         where = self._positions(positions, documents, x, scope)
         for name, layer in self.layers.items():
-            if memory is not None:
-                where = where._replace(memory=memory.layer(name))
+            if past is not None:
+                where = where._replace(past=past.layer(name))
             x = layer(x, where)
         if self.norm is not None:
             x = self.norm(x)
@@ -209,8 +209,8 @@ class Attention(nn.Module):
         if where.rotary is not None:
             q, k = rotate(q, where.rotary), rotate(k, where.rotary)
         q, k = q.to(v.dtype), k.to(v.dtype)
-        if where.memory is not None:
-            k, v = where.memory.extend(k, v)
+        if where.past is not None:
+            k, v = where.past.extend(k, v)
         out = self.attend(q, k, v, where)  # [B, H, T, K]
         projected: Tensor = self.output(out.transpose(1, 2).flatten(2))
         return projected

@@ -1,6 +1,5 @@
 """A trained model to a Hugging Face directory, checked by loading it as a user would."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from tsumugu.model.decoder import Decoder
 from tsumugu.model.products import use_pytorch_products
 from tsumugu.pipeline import MANIFEST, Counts, StageContext
 from tsumugu.release.folder import write_model, write_papers
+from tsumugu.release.loading import load_model, load_tokenizer
 from tsumugu.release.weights import DTYPES
 from tsumugu.tokenizer.encoder import load_encoder, load_fast_encoder
 from tsumugu.tokens.shards import open_tokens
@@ -41,13 +41,7 @@ def run(context: StageContext) -> Counts:
 
 def load_released(folder: Path) -> tuple[Any, Any]:
     """The model and the tokenizer of a release, through transformers' own doors and nothing else."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
-    return model.eval(), AutoTokenizer.from_pretrained(folder)
+    return load_model(folder).eval(), load_tokenizer(folder)
 
 
 @torch.no_grad()

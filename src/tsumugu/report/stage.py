@@ -16,10 +16,10 @@ from tsumugu.evaluation.comparison.views import html_section
 from tsumugu.evaluation.contamination import CONTAMINATION
 from tsumugu.files import read_json, write_text
 from tsumugu.pipeline import MANIFEST, Counts, StageContext
-from tsumugu.release.generation import generate
 from tsumugu.report.charts import Bar, Line, bar_chart, line_chart
 from tsumugu.report.corpus import corpus_section, script_policy
 from tsumugu.report.tokenizer import tokenizer_section
+from tsumugu.talking.continuing import continuations
 from tsumugu.terminal import number
 from tsumugu.tokenizer.sampling import Split
 from tsumugu.training.metrics import read_metrics
@@ -38,8 +38,8 @@ def run(context: StageContext) -> Counts:
         {"prompt": prompt, "continuation": text}
         for prompt, text in zip(
             recipe.report.prompts,
-            generate(
-                inputs["release"],
+            continuations(
+                str(inputs["release"]),
                 recipe.report.prompts,
                 seed=recipe.seed,
                 max_new_tokens=_SAMPLE_TOKENS,

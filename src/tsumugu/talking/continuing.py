@@ -1,6 +1,7 @@
 """`tsumugu generate`: prompts, and what a model writes after them."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -60,6 +61,24 @@ def generate(options: Options) -> None:
         from tsumugu.terminal import to_json
 
         print(to_json({"model": options.model, "settings": _described(settings), "prompts": found}))
+
+
+def continuations(place: str, prompts: Sequence[str], *, seed: int, max_new_tokens: int) -> list[str]:
+    """What the model at a place writes after each prompt, with its own settings; one seed, one text.
+
+    Raises:
+        TsumuguError: there is no such model, or a prompt leaves no room.
+    """
+    speaker = open_speaker(place)
+    settings = chosen(speaker.defaults, {"max_new_tokens": max_new_tokens}, stops=(), seed=seed)
+    memory = new_memory(speaker.subject.model)
+    return [
+        "".join(
+            piece.text
+            for piece in stream(memory, prompt_tokens(speaker, prompt), settings, voice=speaker.voice)
+        )
+        for prompt in prompts
+    ]
 
 
 def prompt_tokens(speaker: Speaker, prompt: str, *, begin: bool | None = None) -> list[int]:

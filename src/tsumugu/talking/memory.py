@@ -92,7 +92,7 @@ class NativeMemory:
         model = self._model
         with autocast(model.device):
             hidden = model.decoder.hidden(
-                tokens.to(model.device), memory=self._cache.read_more(tokens.shape[1])
+                tokens.to(model.device), past=self._cache.read_more(tokens.shape[1])
             )
         return model.logits(hidden[:, -1])
 

@@ -25,10 +25,10 @@ from tsumugu.recipe import Recipe
 from tsumugu.release.card_metadata import card_head
 from tsumugu.release.check import check_release
 from tsumugu.release.folder import CARD
+from tsumugu.release.loading import load_model
 from tsumugu.release.stage import LARGEST_DIFFERENCE
 from tsumugu.release.sums import SUMS, write_sums
 from tsumugu.tokenizer.encoder import load_encoder
-from tsumugu.tuning.opening import load_model
 from tsumugu.tuning.template import Template, store_template
 from tsumugu.tuning.training import ADAPTER
 

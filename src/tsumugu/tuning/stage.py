@@ -8,12 +8,12 @@ the evaluation room, so that one sees what tuning has cost the model elsewhere.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tsumugu.files import read_json, write_json, write_text
+from tsumugu.files import computed_once, write_json, write_text
 from tsumugu.pipeline import Counts, StageContext
 from tsumugu.tuning.config import LONGEST, TuneConfig
 from tsumugu.tuning.data import Conversation, Selected, divide, read_conversations, read_preferences, select
@@ -27,6 +27,9 @@ from tsumugu.tuning.template import (
     plain,
     stop_ids,
 )
+
+if TYPE_CHECKING:
+    from tsumugu.tuning.training import Phase
 
 _CHECKED = 4
 """Held-out conversations whose logits are compared."""
@@ -53,7 +56,7 @@ def run(context: StageContext) -> Counts:
     assert settings is not None, "the stage is in no pipeline without it"
     base = context.inputs["release"]
     prepared = _prepare(context, settings, base)
-    before = _once(context.work / "before.json", lambda: _measure(base, prepared, settings))
+    before = computed_once(context.work / "before.json", lambda: _measure(base, prepared, settings))
     trained, tuned = _train(context, settings, base, prepared)
 
     from tsumugu.tuning import releasing
@@ -68,7 +71,7 @@ def run(context: StageContext) -> Counts:
     )
     difference = releasing.check(folder, [prepared.encoded[at].ids for at in prepared.held_out[:_CHECKED]])
     after = _measure(folder, prepared, settings)
-    scores = _once(context.work / "scores.json", lambda: releasing.evaluate(context))
+    scores = computed_once(context.work / "scores.json", lambda: releasing.evaluate(context))
     samples = _samples(prepared, settings, before["answers"], after["answers"])
     counts = {
         **prepared.selected.counts(),
@@ -95,7 +98,7 @@ def run(context: StageContext) -> Counts:
 
 
 def _prepare(context: StageContext, settings: TuneConfig, base: Path) -> Prepared:
-    from tsumugu.tuning.opening import load_tokenizer
+    from tsumugu.release.loading import load_tokenizer
 
     recipe = context.recipe
     tokenizer = load_tokenizer(base)
@@ -132,9 +135,9 @@ def _held_out(prepared: Prepared) -> list[Conversation]:
 
 def _measure(folder: Path, prepared: Prepared, settings: TuneConfig) -> dict[str, Any]:
     """The loss of held-out answers, and answers to the first held-out questions."""
+    from tsumugu.release.loading import load_model
     from tsumugu.training.device import pick_device
     from tsumugu.tuning.measuring import answer_loss, answers
-    from tsumugu.tuning.opening import load_model
     from tsumugu.tuning.packing import make_rows
 
     model = load_model(folder).to(pick_device())
@@ -158,24 +161,19 @@ def _train(
 ) -> tuple[dict[str, Any], Path]:
     """The facts of the trainings, and the folder of the model that they end with."""
     from tsumugu.tuning.packing import make_rows
-    from tsumugu.tuning.training import Phase, tune
+    from tsumugu.tuning.training import tune
 
-    recipe = context.recipe
     rows = make_rows(
         [prepared.encoded[place] for place in prepared.learned],
         max_length=prepared.max_length,
         packing=settings.packing,
     )
-    phase = Phase(
-        name="answers",
+    phase = _phase(
+        context,
+        settings,
+        "answers",
         base=base,
-        output=context.work / "tuned",
-        work=context.work / "tuning",
-        metrics=context.folder / "metrics.jsonl",
-        config=settings,
-        model=recipe.model,
-        max_shard_size=recipe.release.max_shard_size,
-        seed=recipe.seed,
+        metrics="metrics.jsonl",
         epochs=settings.effective_epochs,
         learning_rate=settings.effective_learning_rate,
     )
@@ -190,11 +188,40 @@ def _train(
     return facts, output
 
 
+def _phase(
+    context: StageContext,
+    settings: TuneConfig,
+    name: str,
+    *,
+    base: Path,
+    metrics: str,
+    epochs: int,
+    learning_rate: float,
+) -> "Phase":
+    """A training from the model in `base` on, in folders of its own below the stage's work."""
+    from tsumugu.tuning.training import Phase
+
+    recipe = context.recipe
+    return Phase(
+        name=name,
+        base=base,
+        output=context.work / name,
+        work=context.work / f"{name}-training",
+        metrics=context.folder / metrics,
+        config=settings,
+        model=recipe.model,
+        max_shard_size=recipe.release.max_shard_size,
+        seed=recipe.seed,
+        epochs=epochs,
+        learning_rate=learning_rate,
+    )
+
+
 def _prefer(
     context: StageContext, settings: TuneConfig, base: Path, prepared: Prepared
 ) -> tuple[dict[str, Any], Path]:
     from tsumugu.training.metrics import read_metrics
-    from tsumugu.tuning.training import Phase, Preference, prefer
+    from tsumugu.tuning.training import Preference, prefer
 
     assert settings.preference is not None
     recipe, template, tokenizer = context.recipe, prepared.template, prepared.tokenizer
@@ -220,16 +247,12 @@ def _prefer(
         resources=context.resources,
     )
     kept = {one.place.id for one in selected.kept}
-    phase = Phase(
-        name="preferences",
+    phase = _phase(
+        context,
+        settings,
+        "preferences",
         base=base,
-        output=context.work / "preferred",
-        work=context.work / "preferring",
-        metrics=context.folder / "preference-metrics.jsonl",
-        config=settings,
-        model=recipe.model,
-        max_shard_size=recipe.release.max_shard_size,
-        seed=recipe.seed,
+        metrics="preference-metrics.jsonl",
         epochs=settings.preference.epochs,
         learning_rate=settings.preference.learning_rate,
     )
@@ -243,7 +266,7 @@ def _prefer(
 
 def _rendered_differently(folder: Path, prepared: Prepared) -> int:
     """Conversations of which `apply_chat_template` makes other tokens than those that are learned from."""
-    from tsumugu.tuning.opening import load_tokenizer
+    from tsumugu.release.loading import load_tokenizer
 
     tokenizer = load_tokenizer(folder)
     count = 0
@@ -270,9 +293,3 @@ def _samples(
 def _write_rows(path: Path, selected: Selected) -> None:
     rows = [json.dumps(row, ensure_ascii=False) + "\n" for row in selected.decisions()]
     write_text(path, "".join(rows))
-
-
-def _once(path: Path, compute: Callable[[], Any]) -> Any:
-    if not path.exists():
-        write_json(path, compute())
-    return read_json(path)

@@ -27,9 +27,9 @@ from tsumugu.errors import Stopped
 from tsumugu.files import read_json, write_aside
 from tsumugu.model.config import ModelConfig
 from tsumugu.release.families import family_of
+from tsumugu.release.loading import load_model
 from tsumugu.training.device import pick_device, product_dtype
 from tsumugu.tuning.config import PreferenceConfig, TuneConfig
-from tsumugu.tuning.opening import load_model
 from tsumugu.tuning.packing import Row, collate, epochs_of
 from tsumugu.tuning.watching import Watcher, asked_to_stop, history, newest_checkpoint
 
