@@ -36,7 +36,7 @@ HOSTILE = [
 def write_report(run: Path, recipe: Recipe, folder: Path, inputs: Mapping[str, Path]) -> Path:
     """The report of a finished run, with other folders for some stages and without samples."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stage, "generate", lambda folder, prompts, **settings: ["" for _ in prompts])
+        patch.setattr(stage, "continuations", lambda folder, prompts, **settings: ["" for _ in prompts])
         stage.run(
             StageContext(
                 recipe=recipe,

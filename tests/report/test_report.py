@@ -58,7 +58,7 @@ def test_hostile_text_is_shown_and_not_run(
     signals = read_json(finished_run / "corpus" / "examples.json")["kept"][0]["signals"]
     evil = {"id": EVIL, "url": EVIL, "source": EVIL, "text": EVIL, "signals": signals}
     write_json(corpus / "examples.json", {"source_code": [evil], "contained": [evil]})
-    monkeypatch.setattr(stage, "generate", lambda folder, prompts, **settings: [EVIL for _ in prompts])
+    monkeypatch.setattr(stage, "continuations", lambda folder, prompts, **settings: [EVIL for _ in prompts])
     inputs = {
         name: finished_run / name for name in ("tokenizer", "tokens", "pretrain", "evaluate", "release")
     }
