@@ -153,6 +153,14 @@ def test_models_without_a_shared_item_are_not_paired(tmp_path: Path) -> None:
     assert test.note == "not paired: no single items were kept of b"
 
 
+def test_damaged_items_are_not_taken_for_none(tmp_path: Path) -> None:
+    folders = [jnli(tmp_path / name, name, 4) for name in ("a", "b")]
+    path = folders[1] / "items" / f"{JNLI}.jsonl"
+    path.write_text(path.read_text(encoding="utf-8")[:-9], encoding="utf-8")
+    with pytest.raises(TsumuguError, match="line 20"):
+        compared(*folders)
+
+
 def test_a_score_that_is_no_mean_of_its_items_is_not_paired(tmp_path: Path) -> None:
     balanced: dict[str, Any] = {"metrics": {"acc": {"value": 0.4, "stderr": 0.1}}}
     (test,) = compared(jnli(tmp_path / "a", "a", 4), jnli(tmp_path / "b", "b", 14, **balanced)).tests

@@ -138,9 +138,9 @@ def write_results(
 ) -> None:
     """Write `results.json`, and before it the documents (by text) and items (by task) that are new."""
     for text, several in (documents or {}).items():
-        _write_lines(_documents_path(folder, text), (asdict(one) for one in several))
+        _write_lines(documents_path(folder, text), (asdict(one) for one in several))
     for task, each in (items or {}).items():
-        _write_lines(_items_path(folder, task), each)
+        _write_lines(items_path(folder, task), each)
     write_json(folder / RESULTS, results.to_json())
 
 
@@ -184,7 +184,7 @@ def read_documents(folder: Path, text: str) -> tuple[Predicted, ...]:
     figures = read_results(folder).perplexity.get(text)
     if figures is None:
         raise TsumuguError(f"{folder / RESULTS}: there is no text {text!r}")
-    path = _documents_path(folder, text)
+    path = documents_path(folder, text)
     found = []
     for number, line in _lines(path):
         try:
@@ -208,7 +208,7 @@ def read_items(folder: Path, task: str) -> tuple[dict[str, Any], ...]:
     Raises:
         TsumuguError: there are none, or they are damaged.
     """
-    path = _items_path(folder, task)
+    path = items_path(folder, task)
     found = []
     for number, line in _lines(path):
         try:
@@ -247,11 +247,13 @@ def machine(device: torch.device, *, processes: int = 1) -> dict[str, Any]:
     }
 
 
-def _documents_path(folder: Path, text: str) -> Path:
+def documents_path(folder: Path, text: str) -> Path:
+    """Where the documents of a text are."""
     return folder / "documents" / f"{safe_name(text)}.jsonl"
 
 
-def _items_path(folder: Path, task: str) -> Path:
+def items_path(folder: Path, task: str) -> Path:
+    """Where the questions of a task are."""
     return folder / "items" / f"{safe_name(task)}.jsonl"
 
 

@@ -333,7 +333,9 @@ def _download(name: str) -> Path:
 
 
 def _size(decoder: Decoder) -> dict[str, Any]:
-    return {"parameters": count_parameters(decoder), "dtype": "float32"}
+    """The number of parameters, and what matrix products are computed in."""
+    dtype = "bfloat16" if pick_device().type == "cuda" else "float32"
+    return {"parameters": count_parameters(decoder), "dtype": dtype}
 
 
 def _fingerprint(folder: Path) -> str:

@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tsumugu.errors import TsumuguError
 from tsumugu.evaluation.results import (
     RESULTS,
     TaskFigures,
     TextFigures,
+    documents_path,
+    items_path,
     read_documents,
     read_items,
     read_results,
@@ -40,19 +41,25 @@ class ModelResults:
     tasks: Mapping[str, TaskFigures]
 
     def items(self, task: str) -> Rows:
-        """The questions of a task by their hashes; nothing if none were kept."""
-        try:
-            return _by_key(read_items(self.folder, task), "hash")
-        except TsumuguError:
+        """The questions of a task by their hashes; nothing if none were kept.
+
+        Raises:
+            TsumuguError: they are damaged.
+        """
+        if not items_path(self.folder, task).exists():
             # A table without tests is still a table, and the note on them says that there are no items.
             return {}
+        return _by_key(read_items(self.folder, task), "hash")
 
     def documents(self, text: str) -> Rows:
-        """The documents of a text by their ids; nothing if none were kept."""
-        try:
-            return _by_key(map(asdict, read_documents(self.folder, text)), "id")
-        except TsumuguError:
+        """The documents of a text by their ids; nothing if none were kept.
+
+        Raises:
+            TsumuguError: they are damaged.
+        """
+        if not documents_path(self.folder, text).exists():
             return {}
+        return _by_key(map(asdict, read_documents(self.folder, text)), "id")
 
 
 def open_results(place: Path) -> ModelResults:
