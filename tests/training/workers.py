@@ -7,6 +7,7 @@ arguments inside of a gloo group, and what it returns comes back.
 
 import multiprocessing
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
@@ -20,22 +21,37 @@ _PRELOADED = ["tsumugu.training.stage", "torch._dynamo", "torch.distributed.pipe
 class Workers:
     """A pool; use as a context."""
 
-    def __init__(self, count: int, *, seconds: float = 120) -> None:
-        """`count` processes; a job that takes longer than `seconds` is an error."""
+    def __init__(self, count: int, *, seconds: float = 300) -> None:
+        """`count` processes; a job that takes longer than `seconds` is an error.
+
+        The limit is there for processes that wait for each other for ever. It is wide because a
+        loaded machine with a cold cache compiles a model in minutes.
+        """
         self._seconds = seconds
         self._folder = tempfile.TemporaryDirectory(prefix="workers-")
         self._jobs = 0
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_PRELOADED)
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(_PRELOADED)
         self._connections: list[Connection] = []
-        self._processes = []
+        self._processes: list[multiprocessing.process.BaseProcess] = []
+        self._start(count)
+
+    def _start(self, count: int) -> None:
         for _ in range(count):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs,), daemon=True)
+            ours, theirs = self._context.Pipe()
+            process = self._context.Process(target=_serve, args=(theirs,), daemon=True)
             process.start()
             theirs.close()
             self._connections.append(ours)
             self._processes.append(process)
+
+    def _stop(self) -> None:
+        for process, connection in zip(self._processes, self._connections, strict=True):
+            process.kill()
+            process.join()
+            connection.close()
+        self._processes.clear()
+        self._connections.clear()
 
     def run(self, function: Callable[..., Any], processes: int, *arguments: Any) -> list[Any]:
         """`function(rank, *arguments)` in a group of `processes`; what each rank returned."""
@@ -45,10 +61,18 @@ class Workers:
         for rank, connection in enumerate(chosen):
             connection.send((function, rank, processes, str(store), self._seconds, arguments))
         answers = []
-        for rank, connection in enumerate(chosen):
-            if not connection.poll(self._seconds):
-                raise TimeoutError(f"rank {rank} did not answer in {self._seconds} s")
-            answers.append(connection.recv())
+        until = time.monotonic() + self._seconds
+        try:
+            for rank, connection in enumerate(chosen):
+                if not connection.poll(max(0, until - time.monotonic())):
+                    raise TimeoutError(f"rank {rank} did not answer in {self._seconds:g} s")
+                answers.append(connection.recv())
+        except (TimeoutError, EOFError):
+            # The others may still answer this job, and must not do so when the next one asks.
+            count = len(self._processes)
+            self._stop()
+            self._start(count)
+            raise
         failures = [f"rank {rank}:\n{text}" for rank, (ok, text) in enumerate(answers) if not ok]
         if failures:
             raise RuntimeError("\n".join(failures))
@@ -58,9 +82,7 @@ class Workers:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for process in self._processes:
-            process.kill()
-            process.join()
+        self._stop()
         self._folder.cleanup()
 
 
