@@ -17,13 +17,14 @@ import torch
 from harness import Row, print_table, write_result
 from trainees import SHAPES, pretrain_config
 from tsumugu.model.config import ModelConfig
+from tsumugu.model.counts import flops_per_token
 from tsumugu.tokens.loader import Batch
 from tsumugu.training.blocks import prepare_blocks
 from tsumugu.training.layout import Layout
 from tsumugu.training.optimizer import build_optimizer
 from tsumugu.training.parallelize import Settings, build_model
 from tsumugu.training.step import compute_gradients, micro_batches
-from tsumugu.training.throughput import flops_per_token, memory_in_use, peak_flops
+from tsumugu.training.throughput import memory_in_use, peak_flops
 
 NAME = "gpu_mfu"
 PRESETS = ("japanese-large-lm-1.7b", "japanese-large-lm-3.6b")

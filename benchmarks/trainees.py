@@ -15,6 +15,7 @@ import torch
 import tsumugu.training.trainer as trainer
 from tsumugu.engine import Resources
 from tsumugu.model.config import ModelConfig
+from tsumugu.model.counts import flops_per_token
 from tsumugu.tokens.config import DataConfig
 from tsumugu.tokens.loader import Batch, Loader
 from tsumugu.tokens.opening import RunLength, open_loader
@@ -26,7 +27,6 @@ from tsumugu.training.job import Job
 from tsumugu.training.layout import Layout
 from tsumugu.training.parallelize import ParallelModel, Settings, build_model
 from tsumugu.training.processes import this_process
-from tsumugu.training.throughput import flops_per_token
 from tsumugu.training.tracking import Trackers, _Sink
 from tsumugu.training.validation import Validation
 

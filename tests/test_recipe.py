@@ -8,11 +8,12 @@ import yaml
 
 from conftest import recipe_data
 from tsumugu.errors import TsumuguError
+from tsumugu.model.counts import flops_per_token
 from tsumugu.model.decoder import Decoder, count_parameters
 from tsumugu.recipe import Recipe, load_recipe, recipe_schema, recipe_text
 from tsumugu.training.layout import Layout, LayoutConfig, Machines, Training, resolve_layout
 from tsumugu.training.schedule import learning_rate, samples_before
-from tsumugu.training.throughput import flops_per_token, peak_flops
+from tsumugu.training.throughput import peak_flops
 
 
 def message(path: Path, *overrides: str) -> str:

@@ -9,6 +9,7 @@ import torch
 
 from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json, write_aside, write_json, write_text
+from tsumugu.model.counts import flops_per_token
 from tsumugu.model.decoder import Decoder, count_parameters
 from tsumugu.pipeline import MANIFEST
 from tsumugu.recipe import Recipe
@@ -21,7 +22,6 @@ from tsumugu.tokenizer.encoder import load_encoder
 from tsumugu.tokenizer.templates import refuse_hostile_templates
 from tsumugu.training.checkpoint_files import read_state
 from tsumugu.training.metrics import read_metrics
-from tsumugu.training.throughput import flops_per_token
 
 LICENSE, CARD = "LICENSE", "README.md"
 

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from tsumugu.errors import TsumuguError
 from tsumugu.model.config import ModelConfig
+from tsumugu.model.counts import parameter_count
 from tsumugu.section import Section
 
 Schedule = Literal["gpipe", "1f1b", "interleaved_1f1b", "interleaved_zero_bubble", "zbv_zero_bubble"]
@@ -212,7 +213,7 @@ def _pick(training: Training, machines: Machines) -> Layout:
     )
     left //= tensor
     pipeline = left
-    states = _parameters(training) * _STATE_BYTES / tensor / pipeline
+    states = parameter_count(training.model, training.vocab_size) * _STATE_BYTES / tensor / pipeline
     shard = data
     if machines.memory:
         # Inside a node if that is enough: its gathers are the fastest.
@@ -224,16 +225,6 @@ def _pick(training: Training, machines: Machines) -> Layout:
 
 def _divisors(number: int) -> list[int]:
     return [n for n in range(1, number + 1) if number % n == 0]
-
-
-def _parameters(training: Training) -> int:
-    model = training.model
-    heads = model.num_attention_heads + 2 * model.key_value_heads
-    attention = model.hidden_size * model.head_size * (heads + model.num_attention_heads)
-    matrices = 3 if model.architecture == "llama" else 2
-    block = attention + matrices * model.hidden_size * model.mlp_size
-    embeddings = (1 if model.tie_word_embeddings else 2) * training.vocab_size * model.hidden_size
-    return block * model.num_hidden_layers + embeddings
 
 
 def _faults(layout: Layout, training: Training, machines: Machines) -> list[str]:

@@ -9,6 +9,7 @@ import torch
 
 from tsumugu.engine import Resources
 from tsumugu.errors import TsumuguError
+from tsumugu.model.counts import flops_per_token
 from tsumugu.model.decoder import Decoder
 from tsumugu.pipeline import Counts, StageContext, run_stages, say_on_stderr, stage_context
 from tsumugu.recipe import Recipe
@@ -35,7 +36,7 @@ from tsumugu.training.processes import (
     this_process,
 )
 from tsumugu.training.schedule import batch_size
-from tsumugu.training.throughput import flops_per_token, peak_flops
+from tsumugu.training.throughput import peak_flops
 from tsumugu.training.tracking import Trackers, open_trackers
 from tsumugu.training.trainer import train
 from tsumugu.training.validation import held_out

@@ -1,12 +1,10 @@
-"""How much of a device is used: operations per token, a device's most operations per second, memory."""
+"""How much of a device is used: its most operations per second, and memory."""
 
 import re
 import resource
 import sys
 
 import torch
-
-from tsumugu.model.config import ModelConfig
 
 _PEAKS: tuple[tuple[str, float], ...] = (
     # Rows with two words stand before those with one of them.
@@ -43,28 +41,6 @@ _PEAKS: tuple[tuple[str, float], ...] = (
 
 _OTHER_DEVICES = {"Laptop", "MIG", "D", "SUPER"}
 """Words in the names of devices that are slower than their namesakes, or parts of them."""
-
-
-def flops_per_token(model: ModelConfig, vocab_size: int, sequence_length: int) -> int:
-    """Floating-point operations of forward and backward pass for one token of training.
-
-    6 N + 12 L H K T (PaLM: Chowdhery et al. 2022, appendix B; the same in nanoGPT's `estimate_mfu`): N
-    numbers in the matrices that the token is multiplied with, which are those of the layers and of the
-    output embedding, each with two operations forward and four backward; L layers with H heads of size K,
-    whose scores and sums reach over T tokens. By convention the half of the attention that causality rules
-    out counts, and what activation checkpointing computes again does not.
-
-    Args:
-        model: the shape.
-        vocab_size: rows of the output embedding.
-        sequence_length: T.
-    """
-    heads = model.num_attention_heads * model.head_size
-    key_values = 2 * model.key_value_heads * model.head_size
-    attention = model.hidden_size * (2 * heads + key_values)
-    mlp = (3 if model.architecture == "llama" else 2) * model.hidden_size * model.mlp_size
-    matrices = model.num_hidden_layers * (attention + mlp) + vocab_size * model.hidden_size
-    return 6 * matrices + 12 * model.num_hidden_layers * heads * sequence_length
 
 
 def peak_flops(device_name: str) -> float | None:

@@ -1,0 +1,58 @@
+"""How large a model is and how much it computes, from its shape alone: nothing is built.
+
+`tests/model/test_counts.py` holds these against the model itself.
+"""
+
+from tsumugu.model.config import ModelConfig
+
+
+def block_matrices(model: ModelConfig) -> int:
+    """Numbers in the matrices of one layer."""
+    heads = model.num_attention_heads * model.head_size
+    key_values = 2 * model.key_value_heads * model.head_size
+    return model.hidden_size * (2 * heads + key_values + mlp_matrices(model) * model.mlp_size)
+
+
+def mlp_matrices(model: ModelConfig) -> int:
+    """Of one layer: up and down, and for SwiGLU a gate."""
+    return 3 if model.architecture == "llama" else 2
+
+
+def block_vectors(model: ModelConfig) -> int:
+    """Numbers in the norms and biases of one layer."""
+    hidden = model.hidden_size
+    if model.architecture == "llama":
+        return 2 * hidden + (2 * model.head_size if model.qk_norm else 0)
+    # Two norms with gain and bias, and a bias for every output of a matrix: queries, keys and values;
+    # attention's output; up; down.
+    return 4 * hidden + 3 * hidden + hidden + model.mlp_size + hidden
+
+
+def parameter_count(model: ModelConfig, vocab_size: int) -> int:
+    """Numbers in the whole model; a tied embedding once."""
+    embedding = vocab_size * model.hidden_size
+    total = model.num_hidden_layers * (block_matrices(model) + block_vectors(model))
+    total += embedding if model.tie_word_embeddings else 2 * embedding
+    total += model.hidden_size if model.architecture == "llama" else 2 * model.hidden_size
+    if model.architecture == "gpt2":
+        total += model.max_position_embeddings * model.hidden_size
+    return total
+
+
+def flops_per_token(model: ModelConfig, vocab_size: int, sequence_length: int) -> int:
+    """Floating-point operations of forward and backward pass for one token of training.
+
+    6 N + 12 L H K T (PaLM: Chowdhery et al. 2022, appendix B; the same in nanoGPT's `estimate_mfu`): N
+    numbers in the matrices that the token is multiplied with, which are those of the layers and of the
+    output embedding, each with two operations forward and four backward; L layers with H heads of size K,
+    whose scores and sums reach over T tokens. By convention the half of the attention that causality rules
+    out counts, and what activation checkpointing computes again does not.
+
+    Args:
+        model: the shape.
+        vocab_size: rows of the output embedding.
+        sequence_length: T.
+    """
+    heads = model.num_attention_heads * model.head_size
+    matrices = model.num_hidden_layers * block_matrices(model) + vocab_size * model.hidden_size
+    return 6 * matrices + 12 * model.num_hidden_layers * heads * sequence_length

@@ -1,0 +1,62 @@
+"""What is to be planned: a model to train, and one way of training it.
+
+Nothing here knows of a cluster, and nothing in this folder but `reality.py` imports torch, so that
+`tsumugu plan` answers at once.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tsumugu.model.config import ModelConfig
+from tsumugu.training.layout import Layout
+
+Precision = Literal["float32", "bfloat16", "float8"]
+"""Of matrix products, as in `pretrain.precision`; weights, gradients and moments stay in float32."""
+Checkpointing = Literal["none", "selective", "full"]
+"""As in `pretrain.activation_checkpointing.mode`."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is trained, however many devices share it."""
+
+    model: ModelConfig
+    vocab_size: int
+    sequence_length: int
+    """Tokens."""
+    global_batch_size: int
+    """Sequences in one optimizer step."""
+    steps: int
+    precision: Precision = "bfloat16"
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    compile: bool = True
+    """Whether layers are compiled, which fuses what is not a matrix product."""
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Of all devices together."""
+        return self.global_batch_size * self.sequence_length
+
+    @property
+    def tokens(self) -> int:
+        """Of the whole training."""
+        return self.tokens_per_step * self.steps
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to train a workload."""
+
+    layout: Layout
+    micro_batch_size: int
+    """Sequences in one forward pass of one device."""
+    checkpointing: Checkpointing = "none"
+    every: int = 1
+    """Only every n-th layer is checkpointed."""
+    reshard: bool = True
+    """Whether FSDP gives a layer's weights back after the forward pass and gathers them again for the
+    backward pass; training does so where there is no pipeline."""
+
+    def micro_batches(self, workload: Workload) -> int:
+        """Forward passes of one device in a step."""
+        return workload.global_batch_size // (self.layout.data * self.micro_batch_size)
