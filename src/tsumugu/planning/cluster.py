@@ -109,7 +109,7 @@ def find_cluster(text: str) -> Cluster:
         by_name = {known.lower(): known for known in table()}
         if name.lower() not in by_name:
             raise TsumuguError(
-                f"there is no cluster {text!r}. Give a number and a name, such as 64xA100-80GB; the names are "
+                f"there is no cluster {text!r}. Give a number and a name, such as 64xA100-80GB; known are "
                 f"{', '.join(table())}. Or a YAML file, such as 64xmine.yaml"
             )
         config = table()[by_name[name.lower()]]
