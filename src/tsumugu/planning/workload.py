@@ -60,3 +60,24 @@ class Candidate:
     def micro_batches(self, workload: Workload) -> int:
         """Forward passes of one device in a step."""
         return workload.global_batch_size // (self.layout.data * self.micro_batch_size)
+
+
+@dataclass(frozen=True)
+class Practice:
+    """What a trainer does that its layout does not say.
+
+    The defaults are this project's own trainer; the others are there to predict published runs of others.
+    """
+
+    gradient_bytes: int = 4
+    """Of one number of a gradient that processes add up."""
+    sync_every_micro_batch: bool = True
+    """Whether weights are gathered and gradients added up in every micro-batch, as FSDP does where there is no
+    pipeline, or once per step, as Megatron-LM's distributed optimizer does."""
+    fused_attention: bool = True
+    """FlashAttention or its like. Without it scores are written to memory and read again."""
+    fused_layers: bool | None = None
+    """Whether what is not a matrix product is fused; None: if the layers are compiled."""
+
+
+OURS = Practice()

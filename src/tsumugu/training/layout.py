@@ -128,6 +128,17 @@ class Layout:
         return " x ".join(parts) or "one process"
 
 
+def stage_layers(stage: int, stages: int, layers: int) -> range:
+    """The layers of a stage: equally many, or one more; the last stage, which has the head besides, is the
+    last to get one more, and the first stage, which has the embeddings, the last but one."""
+    base, more = divmod(layers, stages)
+    order = [*range(1, stages - 1), 0, stages - 1] if stages > 1 else [0]
+    longer = set(order[:more])
+    counts = [base + (index in longer) for index in range(stages)]
+    first = sum(counts[:stage])
+    return range(first, first + counts[stage])
+
+
 @dataclass(frozen=True)
 class Training:
     """What a layout must fit."""

@@ -20,7 +20,7 @@ from torch.distributed.pipelining.schedules import (
 )
 
 from tsumugu.model.decoder import Decoder
-from tsumugu.training.layout import Layout, Schedule
+from tsumugu.training.layout import Layout, Schedule, stage_layers
 from tsumugu.training.local import local_part
 
 if TYPE_CHECKING:
@@ -33,17 +33,6 @@ _CLASSES: dict[Schedule, str] = {
     "interleaved_zero_bubble": "InterleavedZeroBubble",
     "zbv_zero_bubble": "ZBVZeroBubble",
 }
-
-
-def stage_layers(stage: int, stages: int, layers: int) -> range:
-    """The layers of a stage: equally many, or one more; the last stage, which has the head besides, is the
-    last to get one more, and the first stage, which has the embeddings, the last but one."""
-    base, more = divmod(layers, stages)
-    order = [*range(1, stages - 1), 0, stages - 1] if stages > 1 else [0]
-    longer = set(order[:more])
-    counts = [base + (index in longer) for index in range(stages)]
-    first = sum(counts[:stage])
-    return range(first, first + counts[stage])
 
 
 def cut_stage(part: Decoder, stage: int, stages: int) -> None:
