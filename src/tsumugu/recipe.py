@@ -20,6 +20,7 @@ from tsumugu.corpus.config import CorpusConfig
 from tsumugu.errors import TsumuguError
 from tsumugu.evaluation.config import EvaluateConfig
 from tsumugu.model.config import ModelConfig
+from tsumugu.planning.config import PlanConfig
 from tsumugu.release.config import ReleaseConfig
 from tsumugu.report.config import ReportConfig
 from tsumugu.section import Section
@@ -44,6 +45,8 @@ class Recipe(Section):
     tokens: TokensConfig = TokensConfig()
     data: DataConfig = DataConfig()
     model: ModelConfig
+    plan: PlanConfig | None = None
+    """The cluster that `tsumugu plan` and the report plan for; null for none."""
     pretrain: PretrainConfig
     evaluate: EvaluateConfig = EvaluateConfig()
     release: ReleaseConfig = ReleaseConfig()

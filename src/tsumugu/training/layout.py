@@ -183,7 +183,7 @@ def resolve_layout(config: LayoutConfig, training: Training, machines: Machines)
             config.pipeline,
             config.pipeline_schedule,
         )
-    faults = _faults(layout, training, machines)
+    faults = layout_faults(layout, training, machines)
     if faults:
         lines = "\n".join(f"  - {fault}" for fault in faults)
         count = "one process" if machines.processes == 1 else f"{machines.processes} processes"
@@ -238,7 +238,8 @@ def _divisors(number: int) -> list[int]:
     return [n for n in range(1, number + 1) if number % n == 0]
 
 
-def _faults(layout: Layout, training: Training, machines: Machines) -> list[str]:
+def layout_faults(layout: Layout, training: Training, machines: Machines) -> list[str]:
+    """What is wrong with a layout, and what to change; empty if it works."""
     faults = []
     if layout.processes != machines.processes:
         faults.append(

@@ -50,6 +50,14 @@ def batch_size(step: int, config: PretrainConfig) -> int:
     return warmup.start * (1 + rises * (step - 1) // warmup.steps)
 
 
+def batch_sizes(config: PretrainConfig) -> tuple[int, ...]:
+    """All sizes of a batch, in sequences, those of the warm-up included; ascending."""
+    sizes = {config.global_batch_size}
+    if config.batch_size_warmup:
+        sizes |= {batch_size(step, config) for step in range(1, config.batch_size_warmup.steps + 1)}
+    return tuple(sorted(sizes))
+
+
 def samples_before(step: int, config: PretrainConfig) -> int:
     """Sequences in the updates before number `step`; those of the whole run for `steps + 1`."""
     done = step - 1

@@ -35,7 +35,7 @@ from tsumugu.training.processes import (
     tell,
     this_process,
 )
-from tsumugu.training.schedule import batch_size
+from tsumugu.training.schedule import batch_sizes
 from tsumugu.training.throughput import peak_flops
 from tsumugu.training.tracking import Trackers, open_trackers
 from tsumugu.training.trainer import train
@@ -194,14 +194,11 @@ def _train(context: StageContext, process: Process) -> Counts:
 
 def _layout(recipe: Recipe, vocab_size: int, process: Process) -> tuple[Layout, Training]:
     config = recipe.pretrain
-    sizes = {config.global_batch_size}
-    if config.batch_size_warmup:
-        sizes |= {batch_size(step, config) for step in range(1, config.batch_size_warmup.steps + 1)}
     training = Training(
         model=recipe.model,
         vocab_size=vocab_size,
         sequence_length=config.sequence_length,
-        batch_sizes=tuple(sorted(sizes)),
+        batch_sizes=batch_sizes(config),
         micro_batch_size=config.micro_batch_size,
         checkpointing=config.activation_checkpointing.mode,
         compile=config.compile,

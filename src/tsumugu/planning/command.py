@@ -1,0 +1,103 @@
+"""`tsumugu plan`: arguments in, an answer out."""
+
+import argparse
+from pathlib import Path
+
+from tsumugu.questions import Options, Parser, add_json
+
+PLAN = """\
+What a recipe takes on a cluster, before anybody pays for one: the best layouts, memory per device, time, price
+and energy, and why other layouts are not as good. Needs no GPU, no data and a second or two.
+
+CLUSTER is a number and a name, such as 64xA100-80GB or 8xH100, or a YAML file of your own machines
+(64xmine.yaml; docs/plan.md has its keys). Without it the recipe's section plan says which.
+
+Two of tokens, money and time give the third: --tokens 300B --deadline 14d says how many devices that takes,
+--budget 10000usd how many tokens it buys."""
+
+EXAMPLES = """\
+examples:
+  tsumugu plan recipes/japanese-large-lm-1.7b.yaml --cluster 64xA100-80GB
+  tsumugu plan recipes/japanese-large-lm-3.6b.yaml --cluster 256xH100 --deadline 7d
+  tsumugu plan recipes/tsumugu-1.7b.yaml --cluster 8xH100 --budget 10000usd
+  tsumugu plan recipes/tsumugu-1.7b.yaml --cluster 64xH100 --write-layout
+  tsumugu plan recipes/tsumugu-1.7b.yaml --cluster 64xH100 --page plan.html"""
+
+_TOP = 8
+
+
+def add_plan_arguments(parser: Parser) -> None:
+    """All but the recipe and its overrides."""
+    parser.add_argument("--cluster", metavar="CLUSTER", help="such as 64xA100-80GB; see above")
+    parser.add_argument("--usd-per-hour", type=_positive, metavar="USD", help="of one device, your own price")
+    parser.add_argument("--tokens", metavar="N", help="of the training, such as 300B; default: the recipe's")
+    parser.add_argument("--budget", metavar="USD", help="such as 10000usd")
+    parser.add_argument("--deadline", metavar="TIME", help="such as 14d or 36h, from the first step to the last")
+    parser.add_argument(
+        "--runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="run folders of small models of yours, to which the estimate of the loss is fitted",
+    )
+    parser.add_argument("--top", type=int, default=_TOP, metavar="N", help=f"layouts to show; default: {_TOP}")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="also write an HTML page, with a map to look at")
+    parser.add_argument(
+        "--write-layout",
+        action="store_true",
+        help="put the best layout, micro-batch and checkpointing into the recipe; its comments stay",
+    )
+    add_json(parser)
+
+
+def answer_plan(options: Options) -> None:
+    """Print the plan."""
+    from tsumugu.errors import TsumuguError
+    from tsumugu.planning.planner import cluster_of, plan
+    from tsumugu.planning.scaling import describe_fit, fit_runs
+    from tsumugu.planning.showing import plan_json, plan_text
+    from tsumugu.planning.targets import Target, parse_hours, parse_tokens, parse_usd, solve
+    from tsumugu.recipe import load_recipe
+    from tsumugu.terminal import to_json
+
+    recipe = load_recipe(options.recipe, options.overrides)
+    found = plan(recipe, cluster_of(recipe, options.cluster, options.usd_per_hour))
+    target = Target(
+        tokens=parse_tokens(options.tokens) if options.tokens else None,
+        usd=parse_usd(options.budget) if options.budget else None,
+        hours=parse_hours(options.deadline) if options.deadline else None,
+    )
+    solution = solve(found, target) if target != Target() else None
+    fit = fit_runs(options.runs) if options.runs else None
+    if options.json:
+        answer = plan_json(found, top=options.top, solution=solution)
+        print(to_json(answer if fit is None else {**answer, "fit": fit.to_json()}))
+    else:
+        print(plan_text(found, top=options.top, solution=solution))
+        if fit is not None:
+            print("\n" + describe_fit(fit, found.workload))
+    if options.page:
+        from tsumugu.files import write_text
+        from tsumugu.planning.page import plan_page
+
+        write_text(options.page, plan_page(found, recipe.name, solution=solution))
+        _say(options, f"\npage     {options.page}")
+    if options.write_layout:
+        from tsumugu.planning.writing import write_layout
+
+        if not found.fastest:
+            raise TsumuguError("nothing works on this cluster, so there is no layout to write")
+        write_layout(options.recipe, found.fastest[0].candidate)
+        _say(options, f"written  the layout of row 1, into {options.recipe}")
+
+
+def _say(options: Options, text: str) -> None:
+    if not options.json:
+        print(text)
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value

@@ -1,0 +1,71 @@
+"""From a recipe to a plan."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from tsumugu.errors import TsumuguError
+from tsumugu.planning.cluster import Cluster, find_cluster
+from tsumugu.planning.search import Choices, Plan, search
+from tsumugu.planning.workload import Precision, Workload
+from tsumugu.recipe import Recipe
+from tsumugu.training.schedule import batch_sizes
+
+
+def plan(recipe: Recipe, cluster: Cluster) -> Plan:
+    """All ways to train the recipe's model on `cluster`.
+
+    Raises:
+        TsumuguError: the device cannot compute in the recipe's precision, or its tokenizer cannot be read.
+    """
+    return search(workload(recipe), cluster, Choices(batch_sizes=batch_sizes(recipe.pretrain)))
+
+
+def cluster_of(recipe: Recipe, text: str | None, usd_per_hour: float | None) -> Cluster:
+    """The cluster that the command line or the recipe names.
+
+    Raises:
+        TsumuguError: neither does, or it is not known.
+    """
+    given = text or (recipe.plan.cluster if recipe.plan else None)
+    if given is None:
+        raise TsumuguError(
+            "which cluster? Give --cluster 64xA100-80GB, or write plan: {cluster: 64xA100-80GB} into the recipe"
+        )
+    price = usd_per_hour or (recipe.plan.usd_per_hour if recipe.plan else None)
+    cluster = find_cluster(given)
+    return cluster if price is None else replace(cluster, usd_per_hour=price)
+
+
+def workload(recipe: Recipe) -> Workload:
+    """What the recipe trains.
+
+    Raises:
+        TsumuguError: its tokenizer exists already and cannot be read.
+    """
+    config = recipe.pretrain
+    # On all devices that are rented, `auto` is bfloat16.
+    precision: Precision = "bfloat16" if config.precision == "auto" else config.precision
+    return Workload(
+        model=recipe.model,
+        vocab_size=vocab_size(recipe),
+        sequence_length=config.sequence_length,
+        global_batch_size=config.global_batch_size,
+        steps=config.steps,
+        precision=precision,
+        optimizer=config.optimizer.name,
+        compile=config.compile,
+    )
+
+
+def vocab_size(recipe: Recipe) -> int:
+    """Pieces of the recipe's tokenizer.
+
+    Raises:
+        TsumuguError: it exists already and cannot be read.
+    """
+    if recipe.tokenizer.vocab_size is not None:
+        return recipe.tokenizer.vocab_size
+    from tsumugu.tokenizer.existing import open_existing
+
+    assert recipe.tokenizer.path is not None
+    return open_existing(Path(recipe.tokenizer.path)).vocab_size
