@@ -14,6 +14,8 @@ from tsumugu import __version__
 from tsumugu.corpus.questions import QUESTIONS as CORPUS
 from tsumugu.errors import Stopped, TsumuguError
 from tsumugu.evaluation.questions import QUESTIONS as EVALUATE
+from tsumugu.planning.command import EXAMPLES as PLAN_EXAMPLES
+from tsumugu.planning.command import PLAN, add_plan_arguments, answer_plan
 from tsumugu.questions import find_question, parse_question
 from tsumugu.release.questions import QUESTIONS as RELEASE
 from tsumugu.talking.arguments import (
@@ -43,6 +45,7 @@ examples:
   tsumugu run recipes/demo.yaml pretrain.steps=100   the same with another value
   tsumugu corpus recipes/demo.yaml --run /tmp/try    the pages only, into another folder
   tsumugu corpus what-if runs/demo too_short=300     what another threshold would keep and drop
+  tsumugu plan RECIPE --cluster 64xA100-80GB         memory, time and price, before you pay
   tsumugu tokens export runs/demo /tmp/megatron      token shards for Megatron-LM
   tsumugu generate runs/demo/release この章では        what a model writes next
   tsumugu chat runs/instruct/release                 a conversation in the terminal
@@ -212,6 +215,11 @@ def _parser() -> argparse.ArgumentParser:
         _add_recipe_arguments(stage)
         stage.set_defaults(stage=name)
 
+    plan = _add(commands, "plan", "what a recipe takes on a cluster, before you pay", PLAN, answer_plan)
+    plan.epilog = PLAN_EXAMPLES
+    _add_recipe(plan)
+    add_plan_arguments(plan)
+
     add_generate_arguments(_add(commands, "generate", "what a model writes next", GENERATE, answer_generate))
     add_chat_arguments(_add(commands, "chat", "a conversation with a model", CHAT, answer_chat))
 
@@ -234,7 +242,7 @@ def _add(
     return command
 
 
-def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:
+def _add_recipe(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "recipe", type=Path, metavar="RECIPE", help="a YAML file, for example recipes/demo.yaml"
     )
@@ -244,6 +252,10 @@ def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="another value for a key, for example pretrain.steps=100",
     )
+
+
+def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:
+    _add_recipe(command)
     # torchrun takes `--run` for one of its own options, wherever it stands.
     command.add_argument(
         "--run", "--run-folder", type=Path, metavar="DIR", dest="folder", help="default: runs/NAME"
@@ -253,6 +265,14 @@ def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:
         type=_positive,
         metavar="N",
         help="processes for corpus and tokens (default: one per CPU)",
+    )
+    command.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="look at everything that can be known beforehand, and run nothing",
+    )
+    command.add_argument(
+        "--cluster", metavar="CLUSTER", help="with --dry-run: the devices to plan for, such as 64xA100-80GB"
     )
     command.add_argument(
         "--engine",
@@ -276,6 +296,9 @@ def _run(options: argparse.Namespace) -> None:
 
     recipe = load_recipe(options.recipe, options.overrides)
     folder = options.folder or Path("runs") / recipe.name
+    if options.dry_run:
+        _dry_run(recipe, folder, options.cluster)
+        return
     workers = options.workers or len(os.sched_getaffinity(0))
     resources = Resources(workers, options.engine)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -292,6 +315,15 @@ def _run(options: argparse.Namespace) -> None:
     run_stages(recipe, folder, last=options.stage, resources=resources, say=say_on_stderr)
     if options.stage in (None, "report"):
         _print_result(folder, has_tune=recipe.tune is not None)
+
+
+def _dry_run(recipe: "Recipe", folder: Path, cluster: str | None) -> None:
+    from tsumugu.planning.dry_run import checks_text, dry_run
+
+    checks = dry_run(recipe, folder, cluster=cluster)
+    print(checks_text(checks))
+    if any(check.verdict == "error" for check in checks):
+        raise TsumuguError("the run would not come to its end")
 
 
 def _refuse_for_one_process(recipe: "Recipe", folder: Path, stage: str | None) -> None:

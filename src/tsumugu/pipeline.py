@@ -151,6 +151,18 @@ def stage_context(recipe: Recipe, run_folder: Path, name: str, resources: Resour
     )
 
 
+def done_stages(recipe: Recipe, run_folder: Path) -> list[str]:
+    """The stages that need not run again, the earlier ones first."""
+    done: list[str] = []
+    for stage in stages_of(recipe):
+        # What a stage depends on can be known when the stages before it are there.
+        if not set(stage.inputs) <= set(done) or not (run_folder / stage.name / MANIFEST).exists():
+            continue
+        if _is_done(run_folder / stage.name, _fingerprint(stage, recipe, run_folder)):
+            done.append(stage.name)
+    return done
+
+
 def is_from_recipe(recipe: Recipe, run_folder: Path, name: str) -> bool:
     """Whether stage `name`, done or under way, was started with this recipe and these earlier stages."""
     stage = next(stage for stage in stages_of(recipe) if stage.name == name)

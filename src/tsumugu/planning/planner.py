@@ -6,8 +6,9 @@ from pathlib import Path
 from tsumugu.errors import TsumuguError
 from tsumugu.planning.cluster import Cluster, find_cluster
 from tsumugu.planning.search import Choices, Plan, search
-from tsumugu.planning.workload import Precision, Workload
+from tsumugu.planning.workload import Candidate, Precision, Workload
 from tsumugu.recipe import Recipe
+from tsumugu.training.layout import Machines, Training, micro_batch_size, resolve_layout
 from tsumugu.training.schedule import batch_sizes
 
 
@@ -54,6 +55,33 @@ def workload(recipe: Recipe) -> Workload:
         precision=precision,
         optimizer=config.optimizer.name,
         compile=config.compile,
+    )
+
+
+def own_candidate(recipe: Recipe, cluster: Cluster) -> Candidate | None:
+    """How the recipe itself says it is to be trained on `cluster`; None if it leaves the layout to `auto`.
+
+    Raises:
+        TsumuguError: its layout cannot work on so many devices.
+    """
+    config = recipe.pretrain
+    if config.layout.auto:
+        return None
+    checkpointing = config.activation_checkpointing
+    training = Training(
+        model=recipe.model,
+        vocab_size=vocab_size(recipe),
+        sequence_length=config.sequence_length,
+        batch_sizes=batch_sizes(config),
+        micro_batch_size=config.micro_batch_size,
+        checkpointing=checkpointing.mode,
+        compile=config.compile,
+        float8=config.precision == "float8",
+    )
+    layout = resolve_layout(config.layout, training, Machines(cluster.devices, cluster.devices_per_node))
+    micro = micro_batch_size(layout, training, config.global_batch_size)
+    return Candidate(
+        layout, micro, checkpointing.mode, checkpointing.every, reshard=layout.pipeline == 1
     )
 
 

@@ -153,8 +153,15 @@ def step_time(
     recompute = layer.recompute * layers
     wait = 0.0
     if layout.pipeline > 1:
-        share = bubble(layout, micro_batches, backward=(backward + recompute) / max(forward, 1e-12))
-        wait = share * micro_batches * (forward + backward + recompute + tensor + context + sends)
+        communication = tensor + context
+        share = bubble(
+            layout,
+            micro_batches,
+            forward=forward + communication / 3,
+            backward_input=backward / 2 + recompute + communication * 2 / 3,
+            backward_weight=backward / 2,
+        )
+        wait = share * micro_batches * (forward + backward + recompute + communication + sends)
     mine = parameter_count(model, workload.vocab_size) / (layout.tensor * layout.pipeline)
     shared = layout.data_shard * layout.context
     speed = efficiency(cluster).memory * cluster.memory_bandwidth
