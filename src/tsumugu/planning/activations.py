@@ -1,0 +1,109 @@
+"""What a layer keeps for its backward pass, in bytes.
+
+The lists are those of what autograd saves for our `Block` (`model/decoder.py`), by each way of
+checkpointing, with flash attention and no dropout. Shapes: n tokens of one micro-batch on one process; D
+hidden; A all heads' queries; C all heads' keys; F width of the MLP. Tensor parallelism of degree t divides A,
+C and F by t, and between attention and MLP the tokens.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tsumugu.model.config import ModelConfig
+from tsumugu.planning.workload import Checkpointing
+
+Kernels = Literal["cuda", "cpu"]
+"""Whose kernels compute. A CPU has no fused RMSNorm and no attention with grouped heads; it saves more."""
+
+
+@dataclass(frozen=True)
+class LayerActivations:
+    """Bytes of one layer for one micro-batch."""
+
+    kept: int
+    """From its forward to its backward pass."""
+    recomputed: int
+    """That its backward pass computes again first."""
+    temporary: int
+    """At most, while its backward pass goes on."""
+    input: int
+    """Of `kept`, the layer's input."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What of a micro-batch a process has, and in how many bytes per number."""
+
+    count: int
+    """n: sequences x tokens, divided by the degree of context parallelism."""
+    tensor: int
+    """t."""
+    context: int
+    product: int
+    """Bytes of a number that a matrix product reads or writes."""
+    residual: int
+    """Bytes of a number of the residual stream."""
+
+
+def layer_activations(
+    model: ModelConfig,
+    tokens: Tokens,
+    checkpointing: Checkpointing,
+    *,
+    compiled: bool,
+    kernels: Kernels = "cuda",
+) -> LayerActivations:
+    """What one layer keeps.
+
+    Args:
+        model: the shape.
+        tokens: of a micro-batch.
+        checkpointing: of this layer.
+        compiled: whether the layer is compiled.
+        kernels: of which device.
+    """
+    n, t, s = tokens.count, tokens.tensor, tokens.product
+    hidden, wide = s * n * model.hidden_size, s * n * model.mlp_size // t
+    stream = tokens.residual * n * model.hidden_size // t
+    qkv = s * n * (model.num_attention_heads + 2 * model.key_value_heads) * model.head_size // t
+    # The attention's result and the logarithm of each softmax's denominator.
+    out = n * model.num_attention_heads * (s * model.head_size + 4) // t
+    whole = _whole(model, tokens, compiled=compiled, kernels=kernels)
+    gated = model.architecture == "llama"
+    temporary = hidden + (2 if gated else 1) * wide
+    if checkpointing == "none":
+        return LayerActivations(whole, 0, temporary, stream)
+    kept = stream
+    if checkpointing == "selective":
+        # With tensor parallelism the projection's partial sums, and the sums.
+        kept += qkv + out + hidden + (hidden // t if t > 1 else 0)
+    return LayerActivations(kept, whole - kept, temporary, stream)
+
+
+def _whole(model: ModelConfig, tokens: Tokens, *, compiled: bool, kernels: Kernels) -> int:
+    n, t, s = tokens.count, tokens.tensor, tokens.product
+    llama, rotary = model.architecture == "llama", model.architecture != "gpt2"
+    hidden, wide = s * n * model.hidden_size, s * n * model.mlp_size // t
+    queries = s * n * model.num_attention_heads * model.head_size // t
+    keys = s * n * model.key_value_heads * model.head_size // t
+    lse = 4 * n * model.num_attention_heads // t
+    stream = tokens.residual * n * model.hidden_size // t
+    grouped = model.key_value_heads != model.num_attention_heads
+
+    # The inputs of the norms, their results for the products, and a few numbers per token.
+    norms = (1 if model.parallel_residual else 2) * stream + 2 * hidden + (8 if llama else 16) * n // t
+    attention = queries + 2 * keys  # one matrix, of which the values are a part
+    if rotary:
+        attention += queries + keys  # turned
+    if model.qk_norm:
+        attention += (queries if grouped else 0) + 4 * n * (queries + keys) // (s * n * model.head_size)
+    # What attention gives lies in the order of its queries: turned ones are head by head, and are put back.
+    attention += queries * (2 if rotary else 1) + lse
+    mlp = (4 if llama else 2) * wide
+    if compiled:
+        # What is cheap is computed again: norms, rotations, and the activation function.
+        attention -= queries if rotary else 0
+        mlp = (2 if llama else 1) * wide
+    if tokens.context > 1:
+        attention += (tokens.context - 1) * 2 * keys
+    return norms + attention + mlp

@@ -1,0 +1,413 @@
+"""What a way of training takes of a device's memory.
+
+Memory is a matter of moments: when the loss is computed all activations are there and no gradient; at the
+end of the backward pass it is the other way round. So the bytes of each of a few moments are added up, and
+those of the fullest one count. They describe our trainer: FSDP as in `training/parallelize.py`, PyTorch's
+pipelines, the loss of `model/loss.py`. `make bench NAME=plan_memory` holds them against PyTorch's trackers.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+from tsumugu.model.config import ModelConfig
+from tsumugu.model.counts import mlp_matrices
+from tsumugu.planning.activations import Kernels, LayerActivations, Tokens, layer_activations
+from tsumugu.planning.in_flight import in_flight
+from tsumugu.planning.workload import Candidate, Workload
+from tsumugu.training.layout import stage_layers
+
+FRAMEWORK_BYTES = 1_500 * 2**20
+"""CUDA's context, NCCL's buffers and the workspaces of cuBLAS. An assumption: these differ from driver to
+driver and grow with the number of groups; NVIDIA's and PyTorch's documents name no number."""
+FRAGMENTATION = 0.04
+"""Share of what tensors take that the allocator holds besides. An assumption, for expandable segments."""
+CHUNK_ELEMENTS = {"cuda": 2**26, "cpu": 2**21}
+SMALLEST_CHUNK = 512
+"""These two as in `model/loss.py`."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of the fullest device at its fullest moment."""
+
+    weights: int
+    """float32, this device's share."""
+    gradients: int
+    """float32: this device's share; in a pipeline, until the step's end, all of its stages'."""
+    optimizer: int
+    """Moments."""
+    activations: int
+    """Of all micro-batches in flight, with what a backward pass computes again and with."""
+    logits: int
+    """What the loss computes and keeps: some logits, gradients of hidden states and output embedding."""
+    buffers: int
+    """What FSDP gathered, gradients before they are reduced, what a pipeline receives, what Muon computes."""
+    fragmentation: int
+    """What no tensor uses: gaps of the allocator, CUDA's context, NCCL and cuBLAS."""
+    moment: str
+    """When that is."""
+    pipeline_rank: int
+    """Of the fullest device in its pipeline."""
+
+    @property
+    def tensors(self) -> int:
+        """What PyTorch's trackers see."""
+        parts = (self.weights, self.gradients, self.optimizer, self.activations, self.logits, self.buffers)
+        return sum(parts)
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.tensors + self.fragmentation
+
+
+def memory(workload: Workload, candidate: Candidate, *, kernels: Kernels = "cuda") -> Memory:
+    """What a device needs for training.
+
+    Args:
+        workload: what is trained.
+        candidate: how.
+        kernels: of which device; on a CPU there is nothing but tensors.
+    """
+    ranks = candidate.layout.pipeline
+    # The first holds the most micro-batches and the embeddings, the last the head; of those between, which
+    # have as many layers or one less, the first holds the most.
+    return max(
+        (
+            memory_of_rank(workload, candidate, rank, kernels=kernels)
+            for rank in {0, min(1, ranks - 1), ranks - 1}
+        ),
+        key=lambda found: found.total,
+    )
+
+
+def memory_of_rank(
+    workload: Workload, candidate: Candidate, rank: int, *, kernels: Kernels = "cuda"
+) -> Memory:
+    """What the devices of process `rank` of the pipeline need."""
+    part = _part(workload, candidate, rank, kernels)
+    moments = _pipeline_moments(part) if candidate.layout.pipeline > 1 else _moments(part)
+    moments.append(_Moment("optimizer", part.gradients, 0, 0, _optimizer_buffers(part)))
+    fullest = max(moments, key=lambda moment: sum(moment[1:]))
+    tensors = part.weights + part.optimizer + sum(fullest[1:])
+    lost = round(FRAGMENTATION * tensors) + FRAMEWORK_BYTES if kernels == "cuda" else 0
+    return Memory(
+        weights=part.weights,
+        gradients=fullest.gradients,
+        optimizer=part.optimizer,
+        activations=fullest.activations,
+        logits=fullest.logits,
+        buffers=fullest.buffers,
+        fragmentation=lost,
+        moment=fullest.name,
+        pipeline_rank=rank,
+    )
+
+
+class _Moment(NamedTuple):
+    name: str
+    gradients: int
+    activations: int
+    logits: int
+    buffers: int
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """Of some parameters: how many there are in this process's tensor-parallel part, filled up so that FSDP
+    can cut them, and in this process's share of that."""
+
+    whole: int
+    share: int
+    matrices: int
+    """Of `share`, those in matrices of layers."""
+
+    def __add__(self, other: "_Numbers") -> "_Numbers":
+        return _Numbers(self.whole + other.whole, self.share + other.share, self.matrices + other.matrices)
+
+    def times(self, count: int) -> "_Numbers":
+        return _Numbers(self.whole * count, self.share * count, self.matrices * count)
+
+
+_NOTHING = _Numbers(0, 0, 0)
+
+
+@cache
+def _numbers(model: ModelConfig, vocab_size: int, tensor: int, shards: int) -> dict[str, _Numbers]:
+    hidden, wide = model.hidden_size, model.mlp_size // tensor
+    heads = model.num_attention_heads * model.head_size // tensor
+    rows = heads + 2 * model.key_value_heads * model.head_size // tensor
+    llama = model.architecture == "llama"
+    # Rows and columns of this process's part; FSDP cuts rows.
+    matrices = [(rows, hidden), (hidden, heads), (hidden, wide)] + [(wide, hidden)] * (
+        mlp_matrices(model) - 1
+    )
+    vectors = [hidden] * (2 if llama else 4)
+    if not llama:
+        vectors += [rows, hidden, wide, hidden]  # biases
+    if model.qk_norm:
+        vectors += [model.head_size] * 2
+
+    def cut(shapes: list[tuple[int, int]]) -> _Numbers:
+        share = sum(-(-rows // shards) * columns for rows, columns in shapes)
+        return _Numbers(share * shards, share, 0)
+
+    inner = cut(matrices)
+    positions = [(model.max_position_embeddings, hidden)] if model.architecture == "gpt2" else []
+    return {
+        "block": _Numbers(inner.whole, inner.share, inner.share) + cut([(size, 1) for size in vectors]),
+        "embedding": cut([(vocab_size // tensor, hidden), *positions]),
+        "head": cut([(vocab_size // tensor, hidden)]),
+        "norm": cut([(hidden, 1)] * (1 if llama else 2)),
+    }
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Layers of a process that work together."""
+
+    layers: int
+    checkpointed: int
+    first: bool
+    last: bool
+    kept: int
+    """Bytes of activations of one micro-batch."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a process has."""
+
+    workload: Workload
+    candidate: Candidate
+    stages: tuple[_Stage, ...]
+    rank: int
+    single: bool
+    """Whether there is no other process, and so no FSDP."""
+    size: int
+    """Bytes of a number in products."""
+    block: _Numbers
+    root: _Numbers
+    """What is not in layers."""
+    all: _Numbers
+    head: int
+    """Numbers in this process's part of the output embedding."""
+    plain: LayerActivations
+    checkpointed: LayerActivations
+    tokens: Tokens
+    loss_forward: int
+    loss_kept: int
+    loss_backward: int
+    weights: int
+    optimizer: int
+    gradients: int
+
+    @property
+    def micro_batches(self) -> int:
+        return self.candidate.micro_batches(self.workload)
+
+
+def _part(workload: Workload, candidate: Candidate, rank: int, kernels: Kernels) -> _Part:
+    model, layout = workload.model, candidate.layout
+    single = layout.processes == 1
+    size = 4 if workload.precision == "float32" else 2
+    tokens = Tokens(
+        count=candidate.micro_batch_size * workload.sequence_length // layout.context,
+        tensor=layout.tensor,
+        context=layout.context,
+        product=size,
+        # Without FSDP autocast computes, which leaves the residual stream in float32.
+        residual=4 if single else size,
+    )
+    plain, checkpointed = (
+        layer_activations(model, tokens, mode, compiled=workload.compile, kernels=kernels)
+        for mode in ("none", candidate.checkpointing)
+    )
+    numbers = _numbers(model, workload.vocab_size, layout.tensor, layout.data_shard * layout.context)
+    stream = tokens.residual * tokens.count * model.hidden_size // layout.tensor
+    root, stages = _NOTHING, []
+    for stage in layout.stage_ids(rank):
+        layers = stage_layers(stage, layout.stages, model.num_hidden_layers)
+        count = 0 if candidate.checkpointing == "none" else sum(n % candidate.every == 0 for n in layers)
+        first, last = stage == 0, stage == layout.stages - 1
+        kept = (len(layers) - count) * plain.kept + count * checkpointed.kept
+        # The input of the last norm, or what is sent on; what was received is in a buffer of its own.
+        kept += stream if first else 0
+        stages.append(_Stage(len(layers), count, first, last, kept))
+        if first:
+            root += numbers["embedding"]
+        if last:
+            root += numbers["norm"]
+            if not (first or any(one.first for one in stages)) or not model.tie_word_embeddings:
+                root += numbers["head"]
+    everything = numbers["block"].times(sum(stage.layers for stage in stages)) + root
+    moments = 8 * everything.share
+    if workload.optimizer == "muon":
+        moments -= 4 * everything.matrices
+    head = workload.vocab_size // layout.tensor * model.hidden_size
+    forward, kept, backward = _loss(tokens, model.hidden_size, workload.vocab_size // layout.tensor, kernels)
+    return _Part(
+        workload,
+        candidate,
+        tuple(stages),
+        rank,
+        single,
+        size,
+        numbers["block"],
+        root,
+        everything,
+        head,
+        plain,
+        checkpointed,
+        tokens,
+        forward,
+        kept,
+        backward,
+        weights=4 * everything.share,
+        optimizer=moments,
+        gradients=4 * everything.share,
+    )
+
+
+def _loss(tokens: Tokens, hidden: int, rows: int, kernels: Kernels) -> tuple[int, int, int]:
+    """Bytes while the loss is computed, until its backward pass, and in that; see `model/loss.py`."""
+    n, s = tokens.count, tokens.product
+    chunk = min(n, max(SMALLEST_CHUNK, CHUNK_ELEMENTS[kernels] // rows)) * rows
+    states, matrix = s * n * hidden, rows * hidden
+    # Logits in float32, their gradient in the precision of products; of two chunks for a moment.
+    one = 4 * chunk + (s * chunk if s < 4 else 0)
+    two = 8 * chunk + (2 * s * chunk if s < 4 else 0) if chunk < n * rows else 0
+    forward = 2 * states + 4 * matrix + max(s * matrix + one, two)
+    kept = states + s * matrix
+    backward = 2 * states + s * matrix + (4 if s == 4 else 8) * matrix
+    return forward, kept, backward
+
+
+def _moments(part: _Part) -> list[_Moment]:
+    """Of a step without a pipeline."""
+    (stage,) = part.stages
+    size, block, root = part.size, part.block.whole, part.root.whole
+    several = part.micro_batches > 1
+    before = part.gradients if several else 0
+    head = size * part.head
+    if part.single:
+        # Autocast's copies of the matrices in half precision.
+        copies = 2 * (part.block.matrices * stage.layers + part.head) if size == 2 else 0
+        held, gathering, gathered, reducing, own = copies, 0, 0, 0, size * block
+        share = 0 if several else 4 * part.block.share
+    else:
+        resharded = part.candidate.reshard
+        held = size * (root + (0 if resharded else stage.layers * block))
+        gathered = size * block if resharded else 0
+        gathering = gathered if part.all.whole > part.all.share else 0
+        reducing, own = 4 * block, size * block
+        share = 0 if several else 4 * part.block.share
+    down = size * part.workload.model.mlp_size * part.workload.model.hidden_size // part.tokens.tensor
+    # The largest layer's backward pass, of the two kinds.
+    layer = part.checkpointed if stage.checkpointed else part.plain
+    work = max(
+        layer.recomputed + layer.temporary, part.plain.temporary if stage.checkpointed < stage.layers else 0
+    )
+    moments = [
+        _Moment("loss", before, stage.kept, part.loss_forward, held + gathering),
+        _Moment("backward pass of the loss", before, stage.kept, part.loss_backward, held + gathering),
+        _Moment(
+            "backward pass of the last layer",
+            before,
+            stage.kept + work,
+            head,
+            held + gathered + gathering + down,
+        ),
+    ]
+    left, done = stage.kept, before
+    if stage.layers > 1:
+        left, done = left - layer.kept, done + share
+        moments.append(
+            _Moment(
+                "backward pass of the last layer but one",
+                done,
+                left + work,
+                head,
+                held + gathered + gathering + down + reducing,
+            )
+        )
+    done = before + share * (stage.layers - 1)
+    moments.append(
+        _Moment(
+            "backward pass of the first layer",
+            done,
+            layer.kept + work,
+            head,
+            held + gathered + down + reducing,
+        )
+    )
+    if part.single:
+        moments.append(_Moment("backward pass of the embedding", part.gradients, 0, 0, 4 * part.head))
+    else:
+        gradients = before or part.gradients - 4 * part.root.share
+        moments.append(_Moment("backward pass of the embedding", gradients, 0, 0, held + 2 * head + reducing))
+        moments.append(
+            _Moment(
+                "reducing the embedding",
+                part.gradients + (4 * part.root.share if several else 0),
+                0,
+                0,
+                (size + 4) * root,
+            )
+        )
+    return moments
+
+
+def _pipeline_moments(part: _Part) -> list[_Moment]:
+    layout, model = part.candidate.layout, part.workload.model
+    size, count = part.size, part.micro_batches
+    # FSDP gathers a stage once in a step, and reduces its gradients, which are whole until then, at the end.
+    whole = 4 * part.all.whole
+    stream = size * part.tokens.count * model.hidden_size // part.tokens.tensor
+    received = sum((not stage.first) + (not stage.last) for stage in part.stages) * count * stream
+    held = size * part.all.whole + received
+    moments = []
+    for counts in in_flight(layout, count, part.rank):
+        late = sum(counts) < count * len(counts)
+        for index, stage in enumerate(part.stages):
+            if not counts[index]:
+                continue
+            layer = part.checkpointed if stage.checkpointed else part.plain
+            work = layer.recomputed + layer.temporary
+            own = size * part.block.whole
+            for gradients, fewer in ((whole, 0),) if late else ((0, 0), (whole, 1)):
+                kept = sum(
+                    (held_here - (fewer if place == index else 0)) * one.kept
+                    for place, (held_here, one) in enumerate(zip(counts, part.stages, strict=True))
+                )
+                losses = sum(
+                    (held_here - (fewer if place == index else 0)) * part.loss_kept
+                    for place, (held_here, one) in enumerate(zip(counts, part.stages, strict=True))
+                    if one.last
+                )
+                moments.append(
+                    _Moment("backward pass of a layer", gradients, kept + work, losses, held + own)
+                )
+                if stage.last:
+                    others = max(0, losses - part.loss_kept)
+                    moments.append(_Moment("loss", gradients, kept, others + part.loss_forward, held))
+                    moments.append(
+                        _Moment(
+                            "backward pass of the loss", gradients, kept, others + part.loss_backward, held
+                        )
+                    )
+    largest = max(part.root.whole, part.block.whole)
+    moments.append(_Moment("reducing gradients", whole, 0, 0, held + 4 * largest))
+    return moments
+
+
+def _optimizer_buffers(part: _Part) -> int:
+    """AdamW's kernel is fused and needs nothing; Muon holds a few copies of its largest matrix."""
+    if part.workload.optimizer == "adamw":
+        return 0
+    model = part.workload.model
+    queries = (model.num_attention_heads + 2 * model.key_value_heads) * model.head_size
+    largest = max(model.mlp_size, queries) * model.hidden_size
+    smallest = min(model.mlp_size, model.hidden_size) ** 2
+    return 2 * (6 * largest + 3 * smallest)
