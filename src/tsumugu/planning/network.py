@@ -16,8 +16,8 @@ NETWORK_EFFICIENCY = 0.8
 """The same between nodes."""
 NODE_LATENCY = 8e-6
 """Seconds that a collective takes within a node before the first byte."""
-NETWORK_LATENCY = 20e-6
-"""The same between nodes, and once more for every doubling of the nodes."""
+NETWORK_LATENCY = 5e-6
+"""Seconds for every node of a ring, before it is round."""
 
 
 @dataclass(frozen=True)
@@ -80,4 +80,4 @@ def _group(size: int, stride: int, cluster: Cluster, *, one_path: bool = False) 
     here = 1 if one_path else max(1, cluster.devices_per_node // stride)
     nodes = -(-size // here)
     outside = NETWORK_EFFICIENCY * cluster.network_bandwidth * here
-    return Group(size, min(inside, outside), NETWORK_LATENCY * max(1, nodes.bit_length() - 1))
+    return Group(size, min(inside, outside), NODE_LATENCY + NETWORK_LATENCY * nodes)

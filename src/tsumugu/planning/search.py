@@ -137,10 +137,15 @@ def _search(
         faults: list[str] = []
         fitting: list[Estimate] = []
         least: tuple[int, Candidate] | None = None
+        # Larger micro-batches take more: where one does not fit, those after it need not be looked at.
+        too_large: set[tuple[Layout, Checkpointing]] = set()
         for candidate in _candidates(workload, cluster, choices, (tensor, context, pipeline), faults):
+            if (candidate.layout, candidate.checkpointing) in too_large:
+                continue
             tried += 1
             needed = memory(workload, candidate).total
             if needed > FILLED * cluster.memory:
+                too_large.add((candidate.layout, candidate.checkpointing))
                 if least is None or needed < least[0]:
                     least = needed, candidate
                 continue
@@ -234,13 +239,13 @@ def _candidates(
             layout = Layout(data // shard, shard, context, tensor, pipeline, schedule)
             share = workload.global_batch_size // data
             sizes = [choices.micro_batch_size] if choices.micro_batch_size else _divisors(share)
-            for size in sizes:
-                if size > _MICRO_BATCHES:
-                    break
-                for mode in modes:
-                    if mode != "none" and schedule in SPLIT_BACKWARD and pipeline > 1:
-                        # Selective cannot be; full computes layers again for each of their matrices.
-                        continue
+            for mode in modes:
+                if mode != "none" and schedule in SPLIT_BACKWARD and pipeline > 1:
+                    # Selective cannot be; full computes layers again for each of their matrices.
+                    continue
+                for size in sizes:
+                    if size > _MICRO_BATCHES:
+                        break
                     if not _works(workload, cluster, choices, layout, size, mode, faults):
                         continue
                     every = choices.every if mode != "none" else 1

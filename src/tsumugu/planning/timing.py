@@ -130,7 +130,7 @@ def step_time(
     micro_batches = candidate.micro_batches(workload)
     tokens = candidate.micro_batch_size * workload.sequence_length // layout.context
     layer = _layer(workload, candidate, cluster, practice)
-    layers, has_head = _busiest(model, layout)
+    layers, has_head = _busiest(model.num_hidden_layers, layout)
     head = _head(workload, layout.tensor, tokens, cluster) if has_head else 0.0
 
     states = tokens / layout.tensor * model.hidden_size * _HALF
@@ -139,6 +139,7 @@ def step_time(
     per_layer = 4 * links.tensor.gather(whole)
     again = per_layer if candidate.checkpointing == "full" else 0.0
     tensor = layers * (2 * per_layer + again / candidate.every) if layout.tensor > 1 else 0.0
+    tensor *= 1 - practice.tensor_hidden
     context = 0.0
     if layout.context > 1:
         keys = 2 * tokens * layout.context * model.key_value_heads * model.head_size * _HALF / layout.tensor
@@ -146,7 +147,8 @@ def step_time(
         context = layers * times * links.context.gather(keys)
     sends = 0.0
     if layout.pipeline > 1:
-        sends = 2 * layout.stages_per_process * links.pipeline.send(states)
+        chunks = practice.virtual_stages or layout.stages_per_process
+        sends = 2 * chunks * links.pipeline.send(states)
 
     data, hidden = _data(workload, candidate, cluster, practice, layers, layer)
     forward, backward = layer.forward * layers + head / 3, layer.backward * layers + head * 2 / 3
@@ -154,13 +156,16 @@ def step_time(
     wait = 0.0
     if layout.pipeline > 1:
         communication = tensor + context
-        share = bubble(
-            layout,
-            micro_batches,
-            forward=forward + communication / 3,
-            backward_input=backward / 2 + recompute + communication * 2 / 3,
-            backward_weight=backward / 2,
-        )
+        if practice.virtual_stages:
+            share = (layout.pipeline - 1) / (practice.virtual_stages * micro_batches)
+        else:
+            share = bubble(
+                layout,
+                micro_batches,
+                forward=forward + communication / 3,
+                backward_input=backward / 2 + recompute + communication * 2 / 3,
+                backward_weight=backward / 2,
+            )
         wait = share * micro_batches * (forward + backward + recompute + communication + sends)
     mine = parameter_count(model, workload.vocab_size) / (layout.tensor * layout.pipeline)
     shared = layout.data_shard * layout.context
@@ -274,12 +279,13 @@ def _head(workload: Workload, tensor: int, tokens: float, cluster: Cluster) -> f
     return 6 * logits * workload.model.hidden_size / rate + moved
 
 
-def _busiest(model: ModelConfig, layout: Layout) -> tuple[int, bool]:
+@lru_cache(maxsize=4096)
+def _busiest(model_layers: int, layout: Layout) -> tuple[int, bool]:
     """Layers of the process that has most to do, and whether it has the head."""
     if layout.pipeline == 1:
-        return model.num_hidden_layers, True
+        return model_layers, True
     counts = [
-        sum(len(stage_layers(stage, layout.stages, model.num_hidden_layers)) for stage in layout.stage_ids(rank))
+        sum(len(stage_layers(stage, layout.stages, model_layers)) for stage in layout.stage_ids(rank))
         for rank in range(layout.pipeline)
     ]
     owner = layout.stage_owner(layout.stages - 1)

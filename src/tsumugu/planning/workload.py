@@ -78,6 +78,10 @@ class Practice:
     """FlashAttention or its like. Without it scores are written to memory and read again."""
     fused_layers: bool | None = None
     """Whether what is not a matrix product is fused; None: if the layers are compiled."""
+    virtual_stages: int | None = None
+    """Stages per process of an interleaved schedule with more of them than two."""
+    tensor_hidden: float = 0.0
+    """Share of tensor parallelism's communication that is done beside the products."""
 
 
 OURS = Practice()
