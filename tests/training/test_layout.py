@@ -34,6 +34,9 @@ LARGE = replace(
 )
 
 
+A100 = "NVIDIA A100-SXM4-80GB"
+
+
 def refusal(layout: dict[str, Any] | str, processes: int, **changes: Any) -> str:
     with pytest.raises(TsumuguError) as caught:
         resolve_layout(
@@ -96,7 +99,7 @@ def refusal(layout: dict[str, Any] | str, processes: int, **changes: Any) -> str
             {"compile": True},
             "choose compile = false, or another schedule",
         ),
-        ("auto", 5, {}, "auto finds nothing for 5 processes. It came to pipeline 5 (1f1b):\n  - 5 stages"),
+        ("auto", 5, {}, "auto finds nothing for 5 processes:\n  - tensor 1, pipeline 1: the batch of 8"),
     ],
 )
 def test_a_layout_that_cannot_work_is_refused_with_what_to_change(
@@ -147,17 +150,27 @@ def test_the_word_auto_reads_back_unchanged() -> None:
             Machines(4, 4),
             Layout(data_shard=2, pipeline=2),
         ),
-        # Weights and moments of 3.7 billion parameters are 66 GB.
-        (LARGE, Machines(8, 8, 80 * 10**9), Layout(data_shard=8)),
-        (LARGE, Machines(64, 8, 80 * 10**9), Layout(data_replicate=8, data_shard=8)),
-        (LARGE, Machines(64, 8, 12 * 10**9), Layout(data_shard=64)),
-        (LARGE, Machines(64, 8), Layout(data_shard=64)),
+        # Weights and moments of 3.7 billion parameters are 66 GB, and activations of two sequences as much.
+        (LARGE, Machines(8, 8, 80 * 10**9, A100), Layout(data_shard=8)),
+        (LARGE, Machines(64, 8, 80 * 10**9, A100), Layout(data_shard=64)),
+        # Too little for the activations of a whole layer stack: they are shared too.
+        (replace(LARGE, checkpointing="full"), Machines(64, 8, 12 * 10**9, A100), Layout(data_shard=64)),
     ],
 )
 def test_auto_prefers_data_parallelism_and_shards_as_far_as_memory_demands(
     training: Training, machines: Machines, layout: Layout
 ) -> None:
     assert resolve_layout(LayoutConfig(auto=True), training, machines) == layout
+
+
+def test_auto_shares_matrices_or_layers_where_a_device_is_too_small() -> None:
+    layout = resolve_layout(LayoutConfig(auto=True), LARGE, Machines(64, 8, 12 * 10**9, A100))
+    assert layout.tensor * layout.pipeline * layout.context > 1
+
+
+def test_auto_says_how_much_is_missing_where_nothing_fits() -> None:
+    with pytest.raises(TsumuguError, match=r"needs \d+ GiB per device at least, of 3"):
+        resolve_layout(LayoutConfig(auto=True), LARGE, Machines(2, 2, 4 * 10**9, A100))
 
 
 def test_degrees_that_are_not_given_are_those_that_are_left() -> None:

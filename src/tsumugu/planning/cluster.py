@@ -20,6 +20,8 @@ from tsumugu.section import Section
 _TABLE = Path(__file__).parent / "clusters.yaml"
 _NAME = re.compile(r"(?P<count>[0-9][0-9_,]*) ?[x×] ?(?P<name>\S+)")
 
+_MEMORY = re.compile(r"-\d+GB")
+
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -85,9 +87,10 @@ class Cluster:
             )
         return self.peak_flops[precision]
 
-    def of(self, devices: int) -> "Cluster":
-        """The same with another number of devices."""
-        return replace(self, devices=devices)
+    @property
+    def best_precision(self) -> Precision:
+        """What `pretrain.precision = auto` comes to."""
+        return "bfloat16" if "bfloat16" in self.peak_flops else "float32"
 
 
 def find_cluster(text: str) -> Cluster:
@@ -117,6 +120,25 @@ def find_cluster(text: str) -> Cluster:
     if not devices:
         raise TsumuguError(f"how many devices? Write a number in front, such as 8x{name}")
     return _cluster(config, devices)
+
+
+def device_cluster(device: str, devices: int, devices_per_node: int, *, memory: int | None) -> Cluster:
+    """The cluster that training finds itself on.
+
+    Args:
+        device: as `torch.cuda.get_device_name()` says it, or `cpu`.
+        devices: of all nodes.
+        devices_per_node: of this one.
+        memory: bytes of a device; None if unknown.
+
+    Devices that the table does not have are taken for such as it has: a processor for `cpu`, a GPU for L40S.
+    """
+    words = set(re.findall(r"\w+", device))
+    exactly = [name for name in table() if words >= set(name.split("-"))]
+    known = exactly or [name for name in table() if words >= set(_MEMORY.sub("", name).split("-"))]
+    name = max(known, key=len, default="CPU" if device == "cpu" else "L40S")
+    cluster = replace(_cluster(table()[name], devices), devices_per_node=devices_per_node)
+    return cluster if memory is None else replace(cluster, memory=memory)
 
 
 @cache

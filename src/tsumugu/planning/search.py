@@ -5,7 +5,7 @@ micro-batch, checkpointing mode, way of sharding and schedule. What cannot work 
 `training/layout.py`, what does not fit by `memory.py`; the rest is ranked by `timing.py`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from tsumugu.planning.cluster import Cluster
@@ -28,12 +28,15 @@ _SECONDS_PER_HOUR = 3600
 class Choices:
     """What is fixed beforehand; None leaves it to the search."""
 
-    micro_batch_size: int | None = None
+    micro_batch_sizes: Callable[[Layout], list[int]] | None = None
+    """The sizes to try with a layout."""
     checkpointing: Checkpointing | None = None
     every: int = 1
     schedules: tuple[Schedule, ...] = ("1f1b", "interleaved_1f1b", "zbv_zero_bubble")
     batch_sizes: tuple[int, ...] = ()
     """Those of a warm-up; the layout has to suit the smallest too."""
+    fewer_devices: bool = True
+    """Whether parts of the cluster are looked at too."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def search(workload: Workload, cluster: Cluster, choices: Choices | None = None)
     fastest, refused, everything, tried = _search(workload, cluster, choices)
     per_count = fastest[:1]
     count = cluster.devices // 2
-    while count >= max(1, cluster.devices // _SMALLEST_SHARE):
+    while choices.fewer_devices and count >= max(1, cluster.devices // _SMALLEST_SHARE):
         found, _, _, more = _search(workload, _part(cluster, count), choices)
         per_count += found[:1]
         tried += more
@@ -238,7 +241,7 @@ def _candidates(
         for schedule in schedules:
             layout = Layout(data // shard, shard, context, tensor, pipeline, schedule)
             share = workload.global_batch_size // data
-            sizes = [choices.micro_batch_size] if choices.micro_batch_size else _divisors(share)
+            sizes = choices.micro_batch_sizes(layout) if choices.micro_batch_sizes else _divisors(share)
             for mode in modes:
                 if mode != "none" and schedule in SPLIT_BACKWARD and pipeline > 1:
                     # Selective cannot be; full computes layers again for each of their matrices.

@@ -15,7 +15,6 @@ from pydantic import Field, model_validator
 
 from tsumugu.errors import TsumuguError
 from tsumugu.model.config import ModelConfig
-from tsumugu.model.counts import parameter_count
 from tsumugu.section import Section
 
 Schedule = Literal["gpipe", "1f1b", "interleaved_1f1b", "interleaved_zero_bubble", "zbv_zero_bubble"]
@@ -26,10 +25,6 @@ ZBV (Qi et al. 2023)."""
 SPLIT_BACKWARD: tuple[Schedule, ...] = ("interleaved_zero_bubble", "zbv_zero_bubble")
 """Schedules that compute the gradients of inputs and of weights at different times."""
 _TWO_STAGES: tuple[Schedule, ...] = ("interleaved_1f1b", *SPLIT_BACKWARD)
-_STATE_BYTES = 18
-"""Per parameter: float32 weight and gradient, two moments, and the bfloat16 copy that is computed with."""
-_STATE_SHARE = 0.5
-"""Of a device's memory that `auto` lets these have."""
 
 
 class LayoutConfig(Section):
@@ -149,7 +144,8 @@ class Training:
     batch_sizes: tuple[int, ...]
     """Sequences of an optimizer step; several if the batch size warms up."""
     micro_batch_size: int | None
-    checkpointing: str = "none"
+    checkpointing: Literal["none", "selective", "full"] = "none"
+    checkpointing_every: int = 1
     compile: bool = False
     float8: bool = False
 
@@ -162,6 +158,8 @@ class Machines:
     processes_per_node: int = 1
     memory: int | None = None
     """Bytes of one device; None if unknown."""
+    device: str = "cpu"
+    """As `torch.cuda.get_device_name()` says it, or `cpu`."""
 
 
 def resolve_layout(config: LayoutConfig, training: Training, machines: Machines) -> Layout:
@@ -171,7 +169,18 @@ def resolve_layout(config: LayoutConfig, training: Training, machines: Machines)
         TsumuguError: it cannot work; the message says what to change.
     """
     if config.auto:
-        layout = _pick(training, machines)
+        # The planner reckons with layouts, and so imports this module.
+        from tsumugu.planning.auto import pick_layout
+
+        found, reasons = pick_layout(training, machines)
+        if found is None:
+            count = "one process" if machines.processes == 1 else f"{machines.processes} processes"
+            raise TsumuguError(
+                f"pretrain.layout: auto finds nothing for {count}:\n{reasons}\nStart another number of "
+                "processes, change global_batch_size, micro_batch_size or activation_checkpointing, or write "
+                "the degrees"
+            )
+        layout = found
     else:
         others = config.data_replicate * config.context * config.tensor * config.pipeline
         shard = config.data_shard or max(1, machines.processes // others)
@@ -187,13 +196,6 @@ def resolve_layout(config: LayoutConfig, training: Training, machines: Machines)
     if faults:
         lines = "\n".join(f"  - {fault}" for fault in faults)
         count = "one process" if machines.processes == 1 else f"{machines.processes} processes"
-        if config.auto:
-            raise TsumuguError(
-                f"pretrain.layout: auto finds nothing for {count}. It came to {layout}:\n{lines}\n"
-                f"Auto deals batches of {min(training.batch_sizes)} sequences to as many processes as it "
-                "can, and only what is left goes to tensor and pipeline. Start another number of processes, "
-                "change global_batch_size or micro_batch_size, or write the degrees"
-            )
         raise TsumuguError(f"pretrain.layout: {layout} cannot work on {count}:\n{lines}")
     return layout
 
@@ -208,30 +210,6 @@ def micro_batch_size(layout: Layout, training: Training, batch_size: int) -> int
     # A pipeline needs several to be busy: at least as many as it has stages, where there are.
     fitting = [n for n in _divisors(share) if not _count_fault(layout, share // n)]
     return max(fitting, default=1)
-
-
-def _pick(training: Training, machines: Machines) -> Layout:
-    """Data parallelism as far as the batch reaches, sharded as far as memory demands; then tensor
-    parallelism within a node; then a pipeline."""
-    left = machines.processes
-    smallest = min(training.batch_sizes) // (training.micro_batch_size or 1)
-    data = max(n for n in _divisors(left) if smallest % n == 0)
-    left //= data
-    tensor = max(
-        n
-        for n in _divisors(left)
-        if n <= machines.processes_per_node and not _tensor_faults(n, training, context=1)
-    )
-    left //= tensor
-    pipeline = left
-    states = parameter_count(training.model, training.vocab_size) * _STATE_BYTES / tensor / pipeline
-    shard = data
-    if machines.memory:
-        # Inside a node if that is enough: its gathers are the fastest.
-        near = math.gcd(data, max(1, machines.processes_per_node // tensor))
-        if states / near <= _STATE_SHARE * machines.memory:
-            shard = near
-    return Layout(data // shard, shard, 1, tensor, pipeline)
 
 
 def _divisors(number: int) -> list[int]:

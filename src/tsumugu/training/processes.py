@@ -179,7 +179,8 @@ def machines(process: Process) -> Machines:
     memory = None
     if process.device.type == "cuda":
         memory = torch.cuda.get_device_properties(process.device).total_memory
-    return Machines(process.world_size, process.local_world_size, memory)
+    name = torch.cuda.get_device_name(process.device) if process.device.type == "cuda" else "cpu"
+    return Machines(process.world_size, process.local_world_size, memory, name)
 
 
 def _store(process: Process) -> PrefixStore:

@@ -201,6 +201,7 @@ def _layout(recipe: Recipe, vocab_size: int, process: Process) -> tuple[Layout, 
         batch_sizes=batch_sizes(config),
         micro_batch_size=config.micro_batch_size,
         checkpointing=config.activation_checkpointing.mode,
+        checkpointing_every=config.activation_checkpointing.every,
         compile=config.compile,
         float8=config.precision == "float8",
     )
