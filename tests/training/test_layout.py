@@ -169,7 +169,7 @@ def test_auto_shares_matrices_or_layers_where_a_device_is_too_small() -> None:
 
 
 def test_auto_says_how_much_is_missing_where_nothing_fits() -> None:
-    with pytest.raises(TsumuguError, match=r"needs \d+ GiB per device at least, of 3"):
+    with pytest.raises(TsumuguError, match=r"needs \d+ GiB per device at least, of 4"):
         resolve_layout(LayoutConfig(auto=True), LARGE, Machines(2, 2, 4 * 10**9, A100))
 
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from tsumugu.training.context_parallel import context_places
-from tsumugu.training.layout import Layout
-from tsumugu.training.layout import stage_layers
+from tsumugu.training.layout import Layout, stage_layers
 
 
 @pytest.mark.parametrize(("stages", "layers"), [(1, 3), (2, 4), (2, 5), (4, 6), (3, 30), (8, 30), (7, 7)])

@@ -1,6 +1,6 @@
 """`layout: auto`: what the planner would choose for the processes that torchrun started."""
 
-from tsumugu.planning.cluster import Cluster, device_cluster
+from tsumugu.planning.cluster import device_cluster
 from tsumugu.planning.search import Choices, search
 from tsumugu.planning.workload import Workload
 from tsumugu.training.layout import Layout, Machines, Training, micro_batch_size
@@ -34,5 +34,5 @@ def pick_layout(training: Training, machines: Machines) -> tuple[Layout | None, 
     found = search(workload, cluster, choices)
     if found.fastest:
         return found.fastest[0].candidate.layout, ""
-    reasons = [f"  - tensor {r.tensor}, pipeline {r.pipeline}: {r.reason}" for r in found.refused]
+    reasons = [f"  - {refusal.degrees}: {refusal.reason}" for refusal in found.refused]
     return None, "\n".join(reasons)

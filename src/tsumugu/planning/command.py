@@ -32,7 +32,9 @@ def add_plan_arguments(parser: Parser) -> None:
     parser.add_argument("--usd-per-hour", type=_positive, metavar="USD", help="of one device, your own price")
     parser.add_argument("--tokens", metavar="N", help="of the training, such as 300B; default: the recipe's")
     parser.add_argument("--budget", metavar="USD", help="such as 10000usd")
-    parser.add_argument("--deadline", metavar="TIME", help="such as 14d or 36h, from the first step to the last")
+    parser.add_argument(
+        "--deadline", metavar="TIME", help="such as 14d or 36h, from the first step to the last"
+    )
     parser.add_argument(
         "--runs",
         nargs="+",
@@ -40,8 +42,12 @@ def add_plan_arguments(parser: Parser) -> None:
         metavar="RUN",
         help="run folders of small models of yours, to which the estimate of the loss is fitted",
     )
-    parser.add_argument("--top", type=int, default=_TOP, metavar="N", help=f"layouts to show; default: {_TOP}")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="also write an HTML page, with a map to look at")
+    parser.add_argument(
+        "--top", type=int, default=_TOP, metavar="N", help=f"layouts to show; default: {_TOP}"
+    )
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="also write an HTML page, with a map to look at"
+    )
     parser.add_argument(
         "--write-layout",
         action="store_true",

@@ -142,7 +142,9 @@ def _model(work: Workload) -> Check:
 
 def _devices(recipe: Recipe, work: Workload, text: str | None) -> Iterator[Check]:
     if text is None and recipe.plan is None:
-        yield Check("layout", "note", "no cluster is named, so nothing is said of devices; give --cluster 8xH100")
+        yield Check(
+            "layout", "note", "no cluster is named, so nothing is said of devices; give --cluster 8xH100"
+        )
         return
     try:
         cluster = cluster_of(recipe, text, None)
@@ -150,8 +152,10 @@ def _devices(recipe: Recipe, work: Workload, text: str | None) -> Iterator[Check
         if own is None:
             found = plan(recipe, cluster)
             if not found.fastest:
-                reasons = "\n".join(f"tensor {r.tensor}, pipeline {r.pipeline}: {r.reason}" for r in found.refused)
-                yield Check("layout", "error", f"nothing works on {cluster.devices} x {cluster.device}:\n{reasons}")
+                reasons = "\n".join(f"{one.degrees}: {one.reason}" for one in found.refused)
+                yield Check(
+                    "layout", "error", f"nothing works on {cluster.devices} x {cluster.device}:\n{reasons}"
+                )
                 return
             own = found.fastest[0].candidate
         one = estimate(work, own, cluster)

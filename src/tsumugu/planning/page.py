@@ -118,7 +118,9 @@ def _map(plan: Plan) -> Markup:
             f"{memory * tick / 4 / _GIB:.0f} GiB</text>"
         )
     limit = left + FILLED * (width - left - 12)
-    parts.append(f'<line class="threshold" x1="{limit:.1f}" x2="{limit:.1f}" y1="{top}" y2="{height - bottom}"/>')
+    parts.append(
+        f'<line class="threshold" x1="{limit:.1f}" x2="{limit:.1f}" y1="{top}" y2="{height - bottom}"/>'
+    )
     # The fastest are drawn last, over the others.
     for found in reversed(points):
         x, y = place(found)
@@ -134,5 +136,7 @@ def _map(plan: Plan) -> Markup:
     for index, mode in enumerate(("none", "selective", "full")):
         parts.append(f'<circle class="{mode}" cx="{left + 14}" cy="{top + 10 + 18 * index}" r="4"/>')
         parts.append(f'<text x="{left + 24}" y="{top + 14 + 18 * index}">checkpointing {mode}</text>')
-    parts.append(f'<text x="{width / 2:.0f}" y="{height - 6:.0f}" text-anchor="middle">memory of a device</text></svg>')
+    parts.append(
+        f'<text x="{width / 2:.0f}" y="{height - 6:.0f}" text-anchor="middle">memory of a device</text></svg>'
+    )
     return Markup("".join(parts))

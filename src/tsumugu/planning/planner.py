@@ -80,9 +80,7 @@ def own_candidate(recipe: Recipe, cluster: Cluster) -> Candidate | None:
     )
     layout = resolve_layout(config.layout, training, Machines(cluster.devices, cluster.devices_per_node))
     micro = micro_batch_size(layout, training, config.global_batch_size)
-    return Candidate(
-        layout, micro, checkpointing.mode, checkpointing.every, reshard=layout.pipeline == 1
-    )
+    return Candidate(layout, micro, checkpointing.mode, checkpointing.every, reshard=layout.pipeline == 1)
 
 
 def vocab_size(recipe: Recipe) -> int:

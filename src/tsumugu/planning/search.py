@@ -67,6 +67,12 @@ class Refusal:
     """`impossible`, `memory`, or what makes it slow: `bubble`, `network`, `recomputation`, `compute`."""
     reason: str
 
+    @property
+    def degrees(self) -> str:
+        """In words."""
+        context = f", context {self.context}" if self.context > 1 else ""
+        return f"tensor {self.tensor}, pipeline {self.pipeline}{context}"
+
 
 @dataclass(frozen=True)
 class Plan:

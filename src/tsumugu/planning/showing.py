@@ -136,7 +136,19 @@ def _heading(plan: Plan) -> str:
 
 
 def _ways(plan: Plan, top: int) -> str:
-    header = ("", "layout", "micro-batch", "checkpoint", "step s", "MFU", "tokens/s", "time", "USD", "MWh", "GiB")
+    header = (
+        "",
+        "layout",
+        "micro-batch",
+        "checkpoint",
+        "step s",
+        "MFU",
+        "tokens/s",
+        "time",
+        "USD",
+        "MWh",
+        "GiB",
+    )
     rows = [
         (
             str(place),
@@ -195,9 +207,7 @@ def _refusals(plan: Plan, top: int) -> str:
             if one.kind == kind and (one.tensor, one.context, one.pipeline) not in ranked
         ]
         for one in of_kind[:3]:
-            degrees = f"tensor {one.tensor}, pipeline {one.pipeline}"
-            degrees += f", context {one.context}" if one.context > 1 else ""
-            shown.append((kind, degrees, one.reason))
+            shown.append((kind, one.degrees, one.reason))
         if len(of_kind) > 3:
             shown.append((kind, f"and {len(of_kind) - 3} more", ""))
     return table(("", "degrees", ""), shown) if shown else "  all others are in the table above"
@@ -222,7 +232,9 @@ def _solution(plan: Plan, solution: Solution) -> str:
 
 def _assumptions(plan: Plan) -> str:
     cluster = plan.cluster
-    price = "no price" if cluster.usd_per_hour is None else f"{cluster.usd_per_hour:g} USD per device and hour"
+    price = (
+        "no price" if cluster.usd_per_hour is None else f"{cluster.usd_per_hour:g} USD per device and hour"
+    )
     return (
         f"Assumed: {price}, {cluster.watts:g} W per device, no stops. Estimates, not promises: docs/plan.md says "
         f"how far off they are on published runs."

@@ -90,13 +90,17 @@ def solve(plan: Plan, target: Target) -> Solution:
             raise TsumuguError("that does not pay for a single step")
         return found
     tokens = target.tokens or plan.workload.tokens
-    solutions = sorted((_for_tokens(plan, option, tokens) for option in options), key=lambda s: s.estimate.hours)
+    solutions = sorted(
+        (_for_tokens(plan, option, tokens) for option in options), key=lambda s: s.estimate.hours
+    )
     if target.usd is not None:
         limit = target.usd
         affordable = [s for s in solutions if s.estimate.usd is not None and s.estimate.usd <= limit]
         if not affordable:
             cheapest = min(s.estimate.usd or math.inf for s in solutions)
-            raise TsumuguError(f"{tokens:.3g} tokens cost at least {cheapest:,.0f} USD; the budget is {limit:,.0f}")
+            raise TsumuguError(
+                f"{tokens:.3g} tokens cost at least {cheapest:,.0f} USD; the budget is {limit:,.0f}"
+            )
         solutions = affordable
     if target.hours is not None:
         in_time = [s for s in solutions if s.estimate.hours <= target.hours]

@@ -325,7 +325,9 @@ def _data(
     last_wait = max(0.0, backward_total + average - overlap * back) - backward_wait
     exposed = layers * (times * (forward_wait + backward_wait) + last_wait)
     # Embeddings, head and last norm: before the first layer, and after it backward.
-    exposed += times * (links.shard.gather(roots * _HALF) + links.shard.gather(roots * practice.gradient_bytes))
+    exposed += times * (
+        links.shard.gather(roots * _HALF) + links.shard.gather(roots * practice.gradient_bytes)
+    )
     exposed += links.replicate.all_reduce(roots * practice.gradient_bytes / links.shard.size)
     everything = layers * (times * (gather + backward_total) + average)
     return exposed, max(0.0, everything - layers * (times * (forward_wait + backward_wait) + last_wait))
