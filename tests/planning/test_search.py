@@ -117,7 +117,8 @@ def test_everything_that_is_planned_fits_works_and_is_in_order() -> None:
         assert not layout_faults(candidate.layout, training, Machines(64, 8))
     ranked = [_degrees(found.candidate.layout) for found in plan.fastest]
     assert len(set(ranked)) == len(ranked)
-    # Everything but the first is refused with a reason: what does not work, what does not fit, what is slower.
+    # Everything but the first is refused with a reason: what does not work, what does not fit, what is
+    # slower.
     refused = {(one.tensor, one.context, one.pipeline) for one in plan.refused}
     assert len(refused) == len(plan.refused)
     assert set(ranked) - refused == {ranked[0]}

@@ -6,8 +6,8 @@ from pathlib import Path
 from tsumugu.questions import Options, Parser, add_json
 
 PLAN = """\
-What a recipe takes on a cluster, before anybody pays for one: the best layouts, memory per device, time, price
-and energy, and why other layouts are not as good. Needs no GPU, no data and a second or two.
+What a recipe takes on a cluster, before anybody pays for one: the best layouts, memory per device, time,
+price and energy, and why other layouts are not as good. Needs no GPU, no data and a second or two.
 
 CLUSTER is a number and a name, such as 64xA100-80GB or 8xH100, or a YAML file of your own machines
 (64xmine.yaml; docs/plan.md has its keys). Without it the recipe's section plan says which.

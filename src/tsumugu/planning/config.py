@@ -11,7 +11,7 @@ class PlanConfig(Section):
     """The cluster that a run is planned for, before it is rented."""
 
     cluster: str
-    """As `tsumugu plan --cluster` wants it: a number and a name, such as `64xA100-80GB`, or the path of a YAML
-    file."""
+    """As `tsumugu plan --cluster` wants it: a number and a name, such as `64xA100-80GB`, or the path of a
+    YAML file."""
     usd_per_hour: Annotated[float, Field(gt=0)] | None = None
     """Of one device, instead of the price of the table."""

@@ -168,8 +168,8 @@ def _devices(recipe: Recipe, work: Workload, text: str | None) -> Iterator[Check
     yield Check(
         "memory",
         "ok" if fits else "error",
-        f"{one.memory.total / _GIB:.1f} GiB per device of {cluster.memory / _GIB:.1f}, of which {FILLED:.0%} may be "
-        f"filled" + ("" if fits else "; `tsumugu plan` finds what fits"),
+        f"{one.memory.total / _GIB:.1f} GiB per device of {cluster.memory / _GIB:.1f}, of which {FILLED:.0%} "
+        f"may be filled" + ("" if fits else "; `tsumugu plan` finds what fits"),
     )
     yield Check(
         "time",
@@ -193,8 +193,8 @@ def _disk(recipe: Recipe, work: Workload, folder: Path) -> Check:
         place = place.parent
     free = shutil.disk_usage(place).free
     parts = (
-        f"checkpoints {checkpoints / 1e9:,.1f} GB, release {release / 1e9:,.1f} GB; and if every token is read "
-        f"once, documents about {text / 1e9:,.0f} GB and token shards {shards / 1e9:,.1f} GB\n"
+        f"checkpoints {checkpoints / 1e9:,.1f} GB, release {release / 1e9:,.1f} GB; and if every token is "
+        f"read once, documents about {text / 1e9:,.0f} GB and token shards {shards / 1e9:,.1f} GB\n"
         f"{free / 1e9:,.0f} GB are free at {place}"
     )
     if free < checkpoints + release:

@@ -1,8 +1,8 @@
 """How long processes take to tell each other things.
 
-Ring algorithms, as NCCL uses for large messages: in a group of n, a gather or a scatter of sums moves (n - 1) / n
-of the bytes through every device, an all-reduce twice as much (Patarasuk & Yuan 2009). A group that spans nodes
-is as fast as the adapters of its devices in one node together, and no faster than the links within.
+Ring algorithms, as NCCL uses for large messages: in a group of n, a gather or a scatter of sums moves (n - 1)
+/ n of the bytes through every device, an all-reduce twice as much (Patarasuk & Yuan 2009). A group that spans
+nodes is as fast as the adapters of its devices in one node together, and no faster than the links within.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ from tsumugu.planning.cluster import Cluster
 from tsumugu.training.layout import Layout
 
 NODE_EFFICIENCY = 0.75
-"""Share of the links' bandwidth within a node that collectives reach; nccl-tests find 230 of 300 GB/s on A100."""
+"""Share of the links' bandwidth within a node that collectives reach; nccl-tests find 230 of 300 GB/s on
+A100."""
 NETWORK_EFFICIENCY = 0.8
 """The same between nodes."""
 NODE_LATENCY = 8e-6
@@ -47,7 +48,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Network:
-    """The groups of a layout. Neighbours in a node share tensors first; pipeline stages are farthest apart."""
+    """The groups of a layout. Neighbours in a node share tensors first; pipeline stages are farthest
+    apart."""
 
     tensor: Group
     context: Group

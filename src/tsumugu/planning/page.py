@@ -94,7 +94,8 @@ def _shares(values: Sequence[float], whole: float, unit: float) -> list[tuple[fl
 
 
 def _map(plan: Plan) -> Markup:
-    """Every way that fits, by memory per device and seconds of a step; both ends of the time are logarithmic."""
+    """Every way that fits, by memory per device and seconds of a step; both ends of the time are
+    logarithmic."""
     points = sorted(plan.all, key=lambda found: found.time.seconds)[:_POINTS]
     width, height, left, bottom, top = 720.0, 320.0, 62.0, 40.0, 12.0
     fast, slow = points[0].time.seconds, max(points[-1].time.seconds, points[0].time.seconds * 1.1)
@@ -131,7 +132,8 @@ def _map(plan: Plan) -> Markup:
         )
         radius = 6 if found is points[0] else 3.4
         parts.append(
-            f'<circle class="{mode}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"><title>{escape(title)}</title></circle>'
+            f'<circle class="{mode}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}">'
+            f"<title>{escape(title)}</title></circle>"
         )
     for index, mode in enumerate(("none", "selective", "full")):
         parts.append(f'<circle class="{mode}" cx="{left + 14}" cy="{top + 10 + 18 * index}" r="4"/>')

@@ -30,7 +30,8 @@ def cluster_of(recipe: Recipe, text: str | None, usd_per_hour: float | None) -> 
     given = text or (recipe.plan.cluster if recipe.plan else None)
     if given is None:
         raise TsumuguError(
-            "which cluster? Give --cluster 64xA100-80GB, or write plan: {cluster: 64xA100-80GB} into the recipe"
+            "which cluster? Give --cluster 64xA100-80GB, or write plan: {cluster: 64xA100-80GB} into the "
+            "recipe"
         )
     price = usd_per_hour or (recipe.plan.usd_per_hour if recipe.plan else None)
     cluster = find_cluster(given)

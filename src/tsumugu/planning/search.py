@@ -15,7 +15,8 @@ from tsumugu.planning.workload import Candidate, Checkpointing, Workload
 from tsumugu.training.layout import SPLIT_BACKWARD, Layout, Machines, Schedule, Training, layout_faults
 
 FILLED = 0.92
-"""Share of a device's memory that a plan may fill: an allocator leaves gaps, and the estimate has an error."""
+"""Share of a device's memory that a plan may fill: an allocator leaves gaps, and the estimate has an
+error."""
 _MODES: tuple[Checkpointing, ...] = ("none", "selective", "full")
 _MICRO_BATCHES = 64
 """The most sequences in a forward pass that are tried; larger ones are no faster."""

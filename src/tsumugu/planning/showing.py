@@ -53,7 +53,8 @@ def plan_text(plan: Plan, *, top: int, solution: Solution | None) -> str:
 
 
 def plan_json(plan: Plan, *, top: int, solution: Solution | None) -> dict[str, Any]:
-    """All of it, for programs. SI units: bytes, seconds, FLOP/s; `parameters` counts a tied embedding once."""
+    """All of it, for programs. SI units: bytes, seconds, FLOP/s; `parameters` counts a tied embedding
+    once."""
     workload, cluster = plan.workload, plan.cluster
     parameters = parameter_count(workload.model, workload.vocab_size)
     return {
@@ -125,12 +126,12 @@ def _heading(plan: Plan) -> str:
     flops = flops_per_token(workload.model, workload.vocab_size, workload.sequence_length)
     lines = [
         f"{parameters:,} parameters, {workload.tokens:,} tokens in {workload.steps:,} steps of "
-        f"{workload.global_batch_size:,} x {workload.sequence_length:,}; {flops * workload.tokens:.3g} FLOPs, "
-        f"{workload.precision}",
+        f"{workload.global_batch_size:,} x {workload.sequence_length:,}; {flops * workload.tokens:.3g} "
+        f"FLOPs, {workload.precision}",
         f"{cluster.devices:,} x {cluster.device}, {cluster.devices_per_node} per node; {plan.tried:,} ways "
         f"looked at, {len(plan.all):,} fit",
-        f"loss of a model and a training of this size: about {published_loss(parameters, workload.tokens):.3f} "
-        f"nats per token on Chinchilla's English text (--runs fits it to runs of yours)",
+        f"loss of a model and a training of this size: about "
+        f"{published_loss(parameters, workload.tokens):.3f} nats per token on Chinchilla's English text (--runs fits it to runs of yours)",
     ]
     return "\n".join(lines)
 
@@ -223,8 +224,8 @@ def _solution(plan: Plan, solution: Solution) -> str:
     price = "" if found.usd is None else f", {found.usd:,.0f} USD"
     parameters = parameter_count(plan.workload.model, plan.workload.vocab_size)
     return (
-        f"Answer: {solution.tokens:,.0f} tokens in {solution.steps:,} steps on {found.devices:,} devices take "
-        f"{duration(found.hours)}{price}\n"
+        f"Answer: {solution.tokens:,.0f} tokens in {solution.steps:,} steps on {found.devices:,} devices "
+        f"take {duration(found.hours)}{price}\n"
         f"  with {way(found.candidate)}; loss by the same estimate "
         f"{published_loss(parameters, solution.tokens):.3f} (pretrain.steps={solution.steps})"
     )
@@ -236,6 +237,6 @@ def _assumptions(plan: Plan) -> str:
         "no price" if cluster.usd_per_hour is None else f"{cluster.usd_per_hour:g} USD per device and hour"
     )
     return (
-        f"Assumed: {price}, {cluster.watts:g} W per device, no stops. Estimates, not promises: docs/plan.md says "
-        f"how far off they are on published runs."
+        f"Assumed: {price}, {cluster.watts:g} W per device, no stops. Estimates, not promises: docs/plan.md "
+        f"says how far off they are on published runs."
     )

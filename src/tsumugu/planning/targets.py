@@ -1,6 +1,7 @@
 """Tokens, money and time: two of them say the third.
 
-Speeds come from a plan, which knows them for all of the cluster's devices and for a half, a quarter and so on.
+Speeds come from a plan, which knows them for all of the cluster's devices and for a half, a quarter and so
+on.
 """
 
 import math

@@ -62,22 +62,22 @@ _ANY = Efficiency(0.65, 0.40, 0.75, 0.45, 0.80, 40e-6)
 
 _TRAFFIC_FUSED = 13
 _TRAFFIC_EAGER = 24
-"""Numbers per token and unit of width that a layer reads and writes, forward, besides its products: two norms,
-two additions to the residual stream, rotary positions. Counted for compiled layers, and for PyTorch's own kernels
-one by one."""
+"""Numbers per token and unit of width that a layer reads and writes, forward, besides its products: two
+norms, two additions to the residual stream, rotary positions. Counted for compiled layers, and for PyTorch's
+own kernels one by one."""
 _MLP_FUSED = 1
 _MLP_EAGER = 2
 """The same per unit of the MLP's width and matrix: what stands between its products."""
 _BACKWARD = 2
-"""A backward pass computes, and moves, this much more than a forward pass: a gradient for the input and one for
-the weight."""
+"""A backward pass computes, and moves, this much more than a forward pass: a gradient for the input and one
+for the weight."""
 _ATTENTION_BACKWARD = 2.5
 """The same of FlashAttention, which computes the scores once more (Dao et al. 2022)."""
 _LOGIT_BYTES = 24
 """Written and read per logit by the loss: in bfloat16 and float32, forward and its gradient."""
 _OPTIMIZER_BYTES = 36
-"""Read and written per parameter by AdamW: weight, gradient and two moments in, all but the gradient out; and the
-gradient twice more for its norm."""
+"""Read and written per parameter by AdamW: weight, gradient and two moments in, all but the gradient out; and
+the gradient twice more for its norm."""
 
 
 @dataclass(frozen=True)
@@ -189,8 +189,8 @@ def efficiency(cluster: Cluster) -> Efficiency:
 
 
 def mfu(workload: Workload, cluster: Cluster, seconds: float) -> float:
-    """Model FLOP/s utilization of a step of so many seconds: `flops_per_token`, which counts nothing twice, as a
-    share of the devices' peak."""
+    """Model FLOP/s utilization of a step of so many seconds: `flops_per_token`, which counts nothing twice,
+    as a share of the devices' peak."""
     flops = workload.tokens_per_step * flops_per_token(
         workload.model, workload.vocab_size, workload.sequence_length
     )

@@ -72,8 +72,8 @@ class Practice:
     gradient_bytes: int = 4
     """Of one number of a gradient that processes add up."""
     sync_every_micro_batch: bool = True
-    """Whether weights are gathered and gradients added up in every micro-batch, as FSDP does where there is no
-    pipeline, or once per step, as Megatron-LM's distributed optimizer does."""
+    """Whether weights are gathered and gradients added up in every micro-batch, as FSDP does where there is
+    no pipeline, or once per step, as Megatron-LM's distributed optimizer does."""
     fused_attention: bool = True
     """FlashAttention or its like. Without it scores are written to memory and read again."""
     fused_layers: bool | None = None
