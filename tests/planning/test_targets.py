@@ -9,7 +9,7 @@ from tsumugu.errors import TsumuguError
 from tsumugu.model.config import ModelConfig
 from tsumugu.planning.cluster import find_cluster
 from tsumugu.planning.search import Plan, search
-from tsumugu.planning.targets import Target, parse_hours, parse_tokens, parse_usd, solve
+from tsumugu.planning.targets import Target, parse_budget, parse_hours, parse_tokens, solve
 from tsumugu.planning.workload import Workload
 
 
@@ -26,25 +26,26 @@ def plan() -> Plan:
         (parse_tokens, "1.4T", 1.4e12),
         (parse_tokens, "200_000", 200_000),
         (parse_tokens, "2e11", 2e11),
-        (parse_usd, "10000usd", 10_000),
-        (parse_usd, "$10,000", 10_000),
-        (parse_usd, "1.5k", 1500),
+        (parse_budget, "10000usd", (10_000, None)),
+        (parse_budget, "$10,000", (10_000, None)),
+        (parse_budget, "1.5k", (1500, None)),
+        (parse_budget, "4000h", (None, 4000)),
         (parse_hours, "14d", 336),
         (parse_hours, "36h", 36),
         (parse_hours, "2 weeks", 336),
     ],
 )
 def test_amounts_are_read_as_people_write_them(
-    parse: Callable[[str], float], text: str, value: float
+    parse: Callable[[str], object], text: str, value: object
 ) -> None:
     assert parse(text) == value
 
 
 @pytest.mark.parametrize(
     ("parse", "text"),
-    [(parse_tokens, "many"), (parse_tokens, "0"), (parse_usd, "10eur"), (parse_hours, "14")],
+    [(parse_tokens, "many"), (parse_tokens, "0"), (parse_budget, "10eur"), (parse_hours, "14")],
 )
-def test_other_words_are_refused(parse: Callable[[str], float], text: str) -> None:
+def test_other_words_are_refused(parse: Callable[[str], object], text: str) -> None:
     with pytest.raises(TsumuguError, match=f"'{text}' is no"):
         parse(text)
 
@@ -74,6 +75,14 @@ def test_a_budget_buys_as_many_tokens_as_it_pays_for(plan: Plan) -> None:
     assert again.estimate.usd <= 10_001
     with pytest.raises(TsumuguError, match="cost at least"):
         solve(plan, Target(tokens=found.tokens, usd=5_000))
+
+
+def test_a_budget_may_be_hours_of_a_device(plan: Plan) -> None:
+    found = solve(plan, Target(device_hours=4000)).estimate
+    assert 3990 < found.hours * found.devices <= 4000
+    price = plan.cluster.usd_per_hour
+    assert price is not None
+    assert solve(plan, Target(usd=4000 * price)).estimate == found
 
 
 def test_a_deadline_alone_says_how_many_tokens_are_seen(plan: Plan) -> None:

@@ -31,7 +31,7 @@ def add_plan_arguments(parser: Parser) -> None:
     parser.add_argument("--cluster", metavar="CLUSTER", help="such as 64xA100-80GB; see above")
     parser.add_argument("--usd-per-hour", type=_positive, metavar="USD", help="of one device, your own price")
     parser.add_argument("--tokens", metavar="N", help="of the training, such as 300B; default: the recipe's")
-    parser.add_argument("--budget", metavar="USD", help="such as 10000usd")
+    parser.add_argument("--budget", metavar="USD", help="such as 10000usd, or 4000h of one device")
     parser.add_argument(
         "--deadline", metavar="TIME", help="such as 14d or 36h, from the first step to the last"
     )
@@ -62,15 +62,17 @@ def answer_plan(options: Options) -> None:
     from tsumugu.planning.planner import cluster_of, plan
     from tsumugu.planning.scaling import describe_fit, fit_runs
     from tsumugu.planning.showing import plan_json, plan_text
-    from tsumugu.planning.targets import Target, parse_hours, parse_tokens, parse_usd, solve
+    from tsumugu.planning.targets import Target, parse_budget, parse_hours, parse_tokens, solve
     from tsumugu.recipe import load_recipe
     from tsumugu.terminal import to_json
 
     recipe = load_recipe(options.recipe, options.overrides)
     found = plan(recipe, cluster_of(recipe, options.cluster, options.usd_per_hour))
+    usd, device_hours = parse_budget(options.budget) if options.budget else (None, None)
     target = Target(
         tokens=parse_tokens(options.tokens) if options.tokens else None,
-        usd=parse_usd(options.budget) if options.budget else None,
+        usd=usd,
+        device_hours=device_hours,
         hours=parse_hours(options.deadline) if options.deadline else None,
     )
     solution = solve(found, target) if target != Target() else None

@@ -131,7 +131,8 @@ def _heading(plan: Plan) -> str:
         f"{cluster.devices:,} x {cluster.device}, {cluster.devices_per_node} per node; {plan.tried:,} ways "
         f"looked at, {len(plan.all):,} fit",
         f"loss of a model and a training of this size: about "
-        f"{published_loss(parameters, workload.tokens):.3f} nats per token on Chinchilla's English text (--runs fits it to runs of yours)",
+        f"{published_loss(parameters, workload.tokens):.3f} nats per token on Chinchilla's English text "
+        f"(--runs fits it to runs of yours)",
     ]
     return "\n".join(lines)
 

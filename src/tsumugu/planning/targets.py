@@ -21,6 +21,8 @@ class Target:
 
     tokens: float | None = None
     usd: float | None = None
+    device_hours: float | None = None
+    """A budget too: what is paid for, whatever it costs."""
     hours: float | None = None
 
 
@@ -45,16 +47,22 @@ def parse_tokens(text: str) -> float:
     return float(found[1].replace("_", "")) * _UNITS[found[2]]
 
 
-def parse_usd(text: str) -> float:
-    """`10000usd`, `$10,000`, `10k`: an amount of US dollars.
+def parse_budget(text: str) -> tuple[float | None, float | None]:
+    """`10000usd`, `$10,000`, `10k`: US dollars; `4000h`: hours of one device. One of the two is None.
 
     Raises:
-        TsumuguError: it is none.
+        TsumuguError: it is neither.
     """
+    if text.strip().lower().endswith("h"):
+        return None, parse_hours(text)
+    return _parse_usd(text), None
+
+
+def _parse_usd(text: str) -> float:
     plain = text.strip().lower().replace(",", "").replace("_", "")
     found = re.fullmatch(r"\$?([0-9]+(?:\.[0-9]+)?)([km]?) ?(?:usd|dollars?)?", plain)
     if not found or not float(found[1]):
-        raise TsumuguError(f"{text!r} is no amount; write 10000usd or 10k")
+        raise TsumuguError(f"{text!r} is no budget; write 10000usd, 10k, or 4000h of one device")
     return float(found[1]) * _UNITS[found[2]]
 
 
@@ -73,9 +81,9 @@ def parse_hours(text: str) -> float:
 def solve(plan: Plan, target: Target) -> Solution:
     """The rest of `target`.
 
-    With tokens alone, or with nothing, it is what they take on all devices. With tokens and money, the most
-    devices that the money pays for; with tokens and a time, the fewest that make it; with money or a time or
-    both, the most tokens.
+    With tokens alone, or with nothing, it is what they take on all devices. With tokens and a budget, the most
+    devices that it pays for; with tokens and a time, the fewest that make it; with a budget or a time or both,
+    the most tokens.
 
     Raises:
         TsumuguError: it cannot be done, or prices are not known.
@@ -83,36 +91,45 @@ def solve(plan: Plan, target: Target) -> Solution:
     options = plan.cheapest
     if not options:
         raise TsumuguError("no layout fits, so there is no speed to reckon with")
-    if target.usd is not None and options[0].usd is None:
-        raise TsumuguError("a budget needs a price: give --usd-per-hour, or usd_per_hour in the cluster file")
-    if target.tokens is None and (target.usd is not None or target.hours is not None):
-        found = max((_most(plan, option, target) for option in options), key=lambda one: one.tokens)
+    budget = _device_hours(plan, target)
+    if target.tokens is None and (budget < math.inf or target.hours is not None):
+        found = max((_most(plan, option, budget, target) for option in options), key=lambda one: one.tokens)
         if found.steps < 1:
             raise TsumuguError("that does not pay for a single step")
         return found
     tokens = target.tokens or plan.workload.tokens
-    solutions = sorted(
-        (_for_tokens(plan, option, tokens) for option in options), key=lambda s: s.estimate.hours
-    )
-    if target.usd is not None:
-        limit = target.usd
-        affordable = [s for s in solutions if s.estimate.usd is not None and s.estimate.usd <= limit]
-        if not affordable:
-            cheapest = min(s.estimate.usd or math.inf for s in solutions)
-            raise TsumuguError(
-                f"{tokens:.3g} tokens cost at least {cheapest:,.0f} USD; the budget is {limit:,.0f}"
-            )
-        solutions = affordable
-    if target.hours is not None:
-        in_time = [s for s in solutions if s.estimate.hours <= target.hours]
-        if not in_time:
-            raise TsumuguError(
-                f"{tokens:.3g} tokens take at least {solutions[0].estimate.hours:,.1f} hours"
-                f"{' within that budget' if target.usd is not None else ''}; the deadline is after "
-                f"{target.hours:,.1f}. More devices, fewer tokens, or another model"
-            )
-        return min(in_time, key=lambda s: s.estimate.devices)
-    return solutions[0]
+    solutions = [_for_tokens(plan, option, tokens) for option in options]
+    solutions.sort(key=lambda solution: solution.estimate.hours)
+    affordable = [one for one in solutions if one.estimate.hours * one.estimate.devices <= budget]
+    if not affordable:
+        least = min(one.estimate.hours * one.estimate.devices for one in solutions)
+        price = plan.cluster.usd_per_hour
+        words = "" if price is None else f", or {least * price:,.0f} USD"
+        raise TsumuguError(
+            f"{tokens:.3g} tokens cost at least {least:,.0f} device hours{words}; the budget is "
+            f"{budget:,.0f} device hours"
+        )
+    if target.hours is None:
+        return affordable[0]
+    in_time = [one for one in affordable if one.estimate.hours <= target.hours]
+    if not in_time:
+        raise TsumuguError(
+            f"{tokens:.3g} tokens take at least {affordable[0].estimate.hours:,.1f} hours"
+            f"{' within that budget' if budget < math.inf else ''}; the deadline is after "
+            f"{target.hours:,.1f}. More devices, fewer tokens, or another model"
+        )
+    return min(in_time, key=lambda one: one.estimate.devices)
+
+
+def _device_hours(plan: Plan, target: Target) -> float:
+    """What is paid for; infinite without a budget."""
+    if target.device_hours is not None:
+        return target.device_hours
+    if target.usd is None:
+        return math.inf
+    if plan.cluster.usd_per_hour is None:
+        raise TsumuguError("a budget needs a price: give --usd-per-hour, or usd_per_hour in the cluster file")
+    return target.usd / plan.cluster.usd_per_hour
 
 
 def _for_tokens(plan: Plan, option: Estimate, tokens: float) -> Solution:
@@ -120,11 +137,8 @@ def _for_tokens(plan: Plan, option: Estimate, tokens: float) -> Solution:
     return Solution(with_steps(option, steps, plan.workload.steps), tokens, steps)
 
 
-def _most(plan: Plan, option: Estimate, target: Target) -> Solution:
-    hours = target.hours if target.hours is not None else math.inf
-    if target.usd is not None:
-        assert plan.cluster.usd_per_hour is not None
-        hours = min(hours, target.usd / (option.devices * plan.cluster.usd_per_hour))
+def _most(plan: Plan, option: Estimate, budget: float, target: Target) -> Solution:
+    hours = min(math.inf if target.hours is None else target.hours, budget / option.devices)
     steps = int(hours * 3600 / option.time.seconds)
     return Solution(
         with_steps(option, steps, plan.workload.steps), float(steps * plan.workload.tokens_per_step), steps
