@@ -131,6 +131,7 @@ STAGES: tuple[Stage, ...] = (
             r.name,
             r.seed,
             *_dump(r.report, r.corpus, r.pretrain),
+            None if r.plan is None else [*_dump(r.plan, r.model), _version_of(Path(r.plan.cluster))],
             [_version_of(file) for path in r.report.tokenizers for file in tokenizer_files(Path(path))],
         ],
         publishes=("report.html",),

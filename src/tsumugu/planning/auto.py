@@ -1,19 +1,16 @@
 """`layout: auto`: what the planner would choose for the processes that torchrun started."""
 
-from tsumugu.planning.cluster import device_cluster
+from tsumugu.planning.cluster import Cluster
 from tsumugu.planning.search import Choices, search
 from tsumugu.planning.workload import Workload
-from tsumugu.training.layout import Layout, Machines, Training, micro_batch_size
+from tsumugu.training.layout import Layout, Training, micro_batch_size
 
 
-def pick_layout(training: Training, machines: Machines) -> tuple[Layout | None, str]:
+def pick_layout(training: Training, cluster: Cluster) -> tuple[Layout | None, str]:
     """The fastest layout that fits; None if nothing does, and why in words.
 
     Micro-batch and activation checkpointing are the recipe's.
     """
-    cluster = device_cluster(
-        machines.device, machines.processes, machines.processes_per_node, memory=machines.memory
-    )
     workload = Workload(
         model=training.model,
         vocab_size=training.vocab_size,

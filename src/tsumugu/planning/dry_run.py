@@ -16,7 +16,7 @@ from tsumugu.corpus.remote import is_url
 from tsumugu.errors import TsumuguError
 from tsumugu.model.counts import flops_per_token, parameter_count
 from tsumugu.pipeline import done_stages
-from tsumugu.planning.planner import cluster_of, own_candidate, plan, workload
+from tsumugu.planning.planner import cluster_of, own_candidate, workload
 from tsumugu.planning.search import FILLED, estimate
 from tsumugu.planning.showing import duration, money, way
 from tsumugu.planning.workload import Workload
@@ -92,18 +92,27 @@ def checks_text(checks: list[Check]) -> str:
 
 
 def _inputs(recipe: Recipe) -> Iterator[Check]:
+    there = 0
     for entry in recipe.corpus.inputs:
         name = f"input {entry.source}"
         if is_url(entry.path):
+            there += 1
             yield Check(name, "note", f"{entry.path} is elsewhere, and was not looked for")
             continue
         try:
             files = find_files([entry])
         except TsumuguError as error:
-            yield Check(name, "note" if entry.optional else "error", str(error))
+            if entry.optional:
+                yield Check(name, "note", f"{entry.path} is not there; it is optional")
+            else:
+                there += 1
+                yield Check(name, "error", str(error))
             continue
+        there += 1
         size = sum(file.bytes for file in files)
         yield Check(name, "ok", f"{entry.path}: {len(files):,} files, {size / 1e6:,.1f} MB")
+    if not there:
+        yield Check("inputs", "error", "no input exists; the demo's pages come with `make data/demo/pages`")
     for path in recipe.corpus.other_files:
         if not Path(path).exists():
             yield Check("corpus", "error", f"{path} is not there")
@@ -149,15 +158,6 @@ def _devices(recipe: Recipe, work: Workload, text: str | None) -> Iterator[Check
     try:
         cluster = cluster_of(recipe, text, None)
         own = own_candidate(recipe, cluster)
-        if own is None:
-            found = plan(recipe, cluster)
-            if not found.fastest:
-                reasons = "\n".join(f"{one.degrees}: {one.reason}" for one in found.refused)
-                yield Check(
-                    "layout", "error", f"nothing works on {cluster.devices} x {cluster.device}:\n{reasons}"
-                )
-                return
-            own = found.fastest[0].candidate
         one = estimate(work, own, cluster)
     except TsumuguError as error:
         yield Check("layout", "error", str(error))

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tsumugu.errors import TsumuguError
+from tsumugu.planning.auto import pick_layout
 from tsumugu.planning.cluster import Cluster, find_cluster
 from tsumugu.planning.search import Choices, Plan, search
 from tsumugu.planning.workload import Candidate, Precision, Workload
@@ -59,15 +60,13 @@ def workload(recipe: Recipe) -> Workload:
     )
 
 
-def own_candidate(recipe: Recipe, cluster: Cluster) -> Candidate | None:
-    """How the recipe itself says it is to be trained on `cluster`; None if it leaves the layout to `auto`.
+def own_candidate(recipe: Recipe, cluster: Cluster) -> Candidate:
+    """How the recipe itself says it is to be trained on `cluster`; `layout: auto` as training will choose it.
 
     Raises:
-        TsumuguError: its layout cannot work on so many devices.
+        TsumuguError: its layout cannot work on so many devices, or with `auto` none does.
     """
     config = recipe.pretrain
-    if config.layout.auto:
-        return None
     checkpointing = config.activation_checkpointing
     training = Training(
         model=recipe.model,
@@ -76,11 +75,19 @@ def own_candidate(recipe: Recipe, cluster: Cluster) -> Candidate | None:
         batch_sizes=batch_sizes(config),
         micro_batch_size=config.micro_batch_size,
         checkpointing=checkpointing.mode,
+        checkpointing_every=checkpointing.every,
         compile=config.compile,
         float8=config.precision == "float8",
     )
-    layout = resolve_layout(config.layout, training, Machines(cluster.devices, cluster.devices_per_node))
-    micro = micro_batch_size(layout, training, config.global_batch_size)
+    if config.layout.auto:
+        found, reasons = pick_layout(training, cluster)
+        if found is None:
+            raise TsumuguError(f"pretrain.layout: auto finds nothing:\n{reasons}")
+        layout = found
+    else:
+        machines = Machines(cluster.devices, cluster.devices_per_node)
+        layout = resolve_layout(config.layout, training, machines)
+    micro = micro_batch_size(layout, training, min(training.batch_sizes))
     return Candidate(layout, micro, checkpointing.mode, checkpointing.every, reshard=layout.pipeline == 1)
 
 

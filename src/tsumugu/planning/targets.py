@@ -81,9 +81,9 @@ def parse_hours(text: str) -> float:
 def solve(plan: Plan, target: Target) -> Solution:
     """The rest of `target`.
 
-    With tokens alone, or with nothing, it is what they take on all devices. With tokens and a budget, the most
-    devices that it pays for; with tokens and a time, the fewest that make it; with a budget or a time or both,
-    the most tokens.
+    With tokens alone, or with nothing, it is what they take on all devices. With tokens and a budget, the
+    most devices that it pays for; with tokens and a time, the fewest that make it; with a budget or a time or
+    both, the most tokens.
 
     Raises:
         TsumuguError: it cannot be done, or prices are not known.

@@ -16,6 +16,9 @@ from tsumugu.evaluation.comparison.views import html_section
 from tsumugu.evaluation.contamination import CONTAMINATION
 from tsumugu.files import read_json, write_text
 from tsumugu.pipeline import MANIFEST, Counts, StageContext
+from tsumugu.planning.page import plan_section, plan_style
+from tsumugu.planning.planner import cluster_of, plan
+from tsumugu.recipe import Recipe
 from tsumugu.report.charts import Bar, Line, bar_chart, line_chart
 from tsumugu.report.corpus import corpus_section, script_policy
 from tsumugu.report.tokenizer import tokenizer_section
@@ -85,6 +88,7 @@ def run(context: StageContext) -> Counts:
             for example in found.get(CONTAMINATION, {}).get("examples", [])
         ],
         comparison=_comparison(inputs["evaluate"]),
+        plan=_plan(recipe),
         samples=samples,
         tune=counts.get("tune"),
         tune_curve=_tuning_curve(inputs["tune"]) if "tune" in inputs else "",
@@ -107,9 +111,17 @@ def _comparison(folder: Path) -> Markup:
     return html_section(comparison) if asked else Markup("")
 
 
+def _plan(recipe: Recipe) -> Markup:
+    """What the recipe would take on the cluster that it names."""
+    if recipe.plan is None:
+        return Markup("")
+    return plan_section(plan(recipe, cluster_of(recipe, None, None)))
+
+
 def _style() -> Markup:
     sheets = [resources.files("tsumugu.report") / f"{section}.css" for section in _SECTIONS]
-    return Markup("\n".join(sheet.read_text(encoding="utf-8").rstrip() for sheet in sheets))
+    texts = [sheet.read_text(encoding="utf-8").rstrip() for sheet in sheets]
+    return Markup("\n".join([*texts, plan_style()]))
 
 
 def _training_curve(rows: Sequence[Mapping[str, Any]]) -> Any:

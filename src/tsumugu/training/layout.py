@@ -171,8 +171,12 @@ def resolve_layout(config: LayoutConfig, training: Training, machines: Machines)
     if config.auto:
         # The planner reckons with layouts, and so imports this module.
         from tsumugu.planning.auto import pick_layout
+        from tsumugu.planning.cluster import device_cluster
 
-        found, reasons = pick_layout(training, machines)
+        cluster = device_cluster(
+            machines.device, machines.processes, machines.processes_per_node, memory=machines.memory
+        )
+        found, reasons = pick_layout(training, cluster)
         if found is None:
             count = "one process" if machines.processes == 1 else f"{machines.processes} processes"
             raise TsumuguError(
