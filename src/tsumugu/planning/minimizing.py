@@ -90,4 +90,5 @@ def _differences(found: Floats, n: Floats, d: Floats, log_loss: Floats) -> tuple
 def _huber(off: Floats, weights: Floats) -> Floats:
     size = np.abs(off)
     each = np.where(size <= HUBER, size**2 / 2, HUBER * (size - HUBER / 2))
-    return np.einsum("sr,sr->s", weights, each)
+    total: Floats = np.einsum("sr,sr->s", weights, each)
+    return total
