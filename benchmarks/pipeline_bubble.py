@@ -1,12 +1,12 @@
-"""The share of a step in which the processes of a pipeline have nothing to do, beside a formula.
+"""The share of a step in which the processes of a pipeline have nothing to do, beside the planner's answer.
 
 Layers are replaced by ones that sleep, for as long in the forward pass as for the gradient of their input
 and for that of their weight, so that more processes than cores can take part. All the rest is real:
 `build_model`, the stages, PyTorch's schedules through our `Pipeline`, gloo between the processes.
 
-p processes, m micro-batches, v stages per process: GPipe and 1F1B idle (p - 1) / (m + p - 1) of the time
-(Narayanan et al. 2021), interleaved 1F1B (p - 1) / (v m + p - 1). The zero-bubble schedules fill the gaps
-with gradients of weights; they stand beside the formula of what they improve on (Qi et al. 2023).
+The answer is `tsumugu.planning.schedules.simulate`. What an action takes besides its sleep (autograd, the
+message, Python) comes from steps in which nobody sleeps: their time over that of a simulated step whose
+actions take one unit each. Beside it, in the details, what is idle if all that took no time (`bubble`).
 """
 
 import argparse
@@ -29,7 +29,8 @@ from harness import Row, print_table, write_result
 from trainees import CPU
 from tsumugu.model.config import ModelConfig
 from tsumugu.model.decoder import Decoder
-from tsumugu.training.layout import Layout, Schedule
+from tsumugu.planning.schedules import Times, bubble, simulate
+from tsumugu.training.layout import SPLIT_BACKWARD, Layout, Schedule
 from tsumugu.training.parallelize import MicroBatch, Settings, build_model
 from tsumugu.training.processes import build_mesh
 
@@ -59,27 +60,38 @@ def main() -> None:
         with _processes(processes) as connections:
             for schedule in SCHEDULES:
                 count = 2 * processes
-                for connection in connections:
-                    connection.send((schedule, count, options.seconds, options.runs))
-                answers = [connection.recv() for connection in connections]
-                rows.append(_row(schedule, processes, count, options.seconds, answers))
+                answers = _ask(connections, (schedule, count, options.seconds, options.runs))
+                empty = _ask(connections, (schedule, count, 0.0, options.runs))
+                rows.append(_row(schedule, processes, count, answers, empty))
     print_table(rows)
     write_result(NAME, rows, packages=["torch"])
 
 
-def _row(schedule: Schedule, processes: int, count: int, seconds: float, answers: list[Any]) -> Row:
-    # A step lasts as long as its slowest process.
-    steps = [max(times) for times in zip(*(answer["steps"] for answer in answers), strict=True)]
+def _ask(connections: list[Connection], order: Any) -> list[Any]:
+    for connection in connections:
+        connection.send(order)
+    return [connection.recv() for connection in connections]
+
+
+def _row(schedule: Schedule, processes: int, count: int, answers: list[Any], empty: list[Any]) -> Row:
+    layout = Layout(pipeline=processes, pipeline_schedule=schedule)
+    steps = _steps(answers)
     # What was slept: sleeping may last longer than it was asked for, which is no bubble.
     slept = [sum(times) / processes for times in zip(*(answer["slept"] for answer in answers), strict=True)]
     idle = [1 - busy / step for busy, step in zip(slept, steps, strict=True)]
-    layout = Layout(pipeline=processes, pipeline_schedule=schedule)
-    gaps = processes - 1
-    formula = gaps / (layout.stages_per_process * count + gaps)
+    # Of a backward pass that is not split, both halves are one action.
+    weight = 1.0 if schedule in SPLIT_BACKWARD else 0.0
+    units = simulate(layout, count, [Times(1.0, 1.0, weight)] * layout.stages).seconds
+    besides = median(_steps(empty)) / units
+    sleep = median(slept) / (3 * count * layout.stages_per_process)
+    times = Times(sleep + besides, sleep + besides, sleep + weight * besides)
+    predicted = 1 - median(slept) / simulate(layout, count, [times] * layout.stages).seconds
+    waiting = bubble(layout, count)
     name = f"{schedule}, {processes} processes, {count} micro-batches: idle"
-    why = f"a process has {3 * count * seconds:.2f} s to do in a step of {median(steps):.2f} s"
-    if schedule.endswith("zero_bubble"):
-        why += "; beside it the formula of interleaved 1F1B"
+    why = (
+        f"a process has {median(slept):.2f} s to do in a step of {median(steps):.2f} s; an action takes "
+        f"{1000 * besides:.1f} ms besides"
+    )
     load = os.getloadavg()[0]
     busy = load > len(os.sched_getaffinity(0))
     if busy:
@@ -87,14 +99,24 @@ def _row(schedule: Schedule, processes: int, count: int, seconds: float, answers
     return Row(
         name,
         ours=round(median(idle), 4),
-        peer=round(formula, 4),
+        peer=round(predicted, 4),
         unit="of a step",
         goal=_GOAL,
         better="lower",
         conclusive=not busy,
         why=why,
-        details={"idle": [round(share, 4) for share in idle], "seconds": [round(step, 4) for step in steps]},
+        details={
+            "idle": [round(share, 4) for share in idle],
+            "seconds": [round(step, 4) for step in steps],
+            "predicted_if_messages_took_no_time": round(waiting / (1 + waiting), 4),
+            "milliseconds_of_an_action_besides": round(1000 * besides, 3),
+        },
     )
+
+
+def _steps(answers: list[Any]) -> list[float]:
+    """A step lasts as long as its slowest process."""
+    return [max(times) for times in zip(*(answer["steps"] for answer in answers), strict=True)]
 
 
 @contextmanager
