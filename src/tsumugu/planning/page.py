@@ -135,9 +135,6 @@ def _map(plan: Plan) -> Markup:
             f'<circle class="{mode}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}">'
             f"<title>{escape(title)}</title></circle>"
         )
-    for index, name in enumerate(("none", "selective", "full")):
-        parts.append(f'<circle class="{name}" cx="{left + 14}" cy="{top + 10 + 18 * index}" r="4"/>')
-        parts.append(f'<text x="{left + 24}" y="{top + 14 + 18 * index}">checkpointing {name}</text>')
     parts.append(
         f'<text x="{width / 2:.0f}" y="{height - 6:.0f}" text-anchor="middle">memory of a device</text></svg>'
     )
