@@ -34,9 +34,9 @@ Measure = Literal[
     "device_hours",
 ]
 """What `value` is. `tflops_model`: 10^12 FLOP/s of one device, 6 per number and token and all of the
-attention's scores (`flops_per_token`), nothing counted twice. `tflops_hardware`: with the layers' forward pass,
-which checkpointing repeats, counted again (Narayanan et al. 2021, section 5.1). `mfu`: `tflops_model` as a share
-of the peak."""
+attention's scores (`flops_per_token`), nothing counted twice. `tflops_hardware`: with the layers' forward
+pass, which checkpointing repeats, counted again (Narayanan et al. 2021, section 5.1). `mfu`: `tflops_model`
+as a share of the peak."""
 
 
 class PublishedRun(Section):
