@@ -25,6 +25,14 @@ _HOUR = 3600
 
 Count = Annotated[int, Field(ge=1)]
 
+Attention = Literal["eager", "flash-1", "flash-2", "cudnn"]
+"""Kernel by kernel with the scores in memory; FlashAttention of 2022 or of 2023; cuDNN's, which Transformer
+Engine takes."""
+_ATTENTION_SPEED = {"eager": 1.0, "flash-1": 0.69, "flash-2": 1.0, "cudnn": 1.5}
+"""Against FlashAttention 2."""
+_TENSOR_HIDDEN = 0.5
+"""Share of tensor parallelism's communication that systems hide which say that they hide it."""
+
 Measure = Literal[
     "tokens_per_second_per_device",
     "seconds_per_step",
@@ -81,8 +89,6 @@ class PublishedRun(Section):
     pipeline: Count = 1
     virtual_stages: Count = 1
     """Parts of the model that each process of a pipeline has."""
-    embedding_layer: bool = False
-    """Whether embedding and head took the place of a layer each when the pipeline was cut."""
     checkpointing: Literal["none", "attention", "selective", "full"] = "none"
     """`attention`: the core of attention alone, Megatron-LM's selective; `selective`: part of each layer's
     products, torchtitan's."""
@@ -93,10 +99,15 @@ class PublishedRun(Section):
     or weights too (Rajbhandari et al. 2020)."""
     gradient_bytes: Literal[2, 4] = 4
     """Of one number that processes add up."""
-    fused_attention: bool = True
-    """FlashAttention or its like."""
+    attention: Attention = "flash-2"
+    """Its kernel. Where the source does not say, what the system had at the time."""
     fused_layers: bool = True
     """Whether what is not a matrix product is fused, by a compiler or by hand."""
+    recompute_stops: bool = True
+    """Whether full checkpointing leaves out what the backward pass does not need, as PyTorch's does from 2.1
+    on."""
+    sequence_parallel: bool = True
+    """Whether tensor parallelism shares what stands between the products too (Korthikanti et al. 2022)."""
     tensor_hidden: bool = False
     """Whether tensor parallelism's communication is done beside the products."""
     optimizer: Literal["adamw", "muon"] = "adamw"
@@ -206,7 +217,12 @@ def question(run: PublishedRun) -> tuple[Workload, Candidate, Cluster, Practice]
     practice = Practice(
         gradient_bytes=run.gradient_bytes,
         sync_every_micro_batch=run.sharding in ("zero2", "zero3"),
-        fused_attention=run.fused_attention,
+        fused_attention=run.attention != "eager",
+        attention_speed=_ATTENTION_SPEED[run.attention],
+        recompute_stops=run.recompute_stops,
+        sequence_parallel=run.sequence_parallel,
+        virtual_stages=run.virtual_stages if run.pipeline > 1 else None,
+        tensor_hidden=_TENSOR_HIDDEN if run.tensor_hidden else 0.0,
     )
     return workload, candidate, run.cluster, practice
 
