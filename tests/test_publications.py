@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from pydantic import ValidationError
 
-from published_runs import (
+from publications import (
     PublishedRun,
     implied_parameters,
     question,
