@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from tsumugu.planning.cluster import Cluster
 from tsumugu.training.layout import Layout
 
-NODE_EFFICIENCY = 0.75
-"""Share of the links' bandwidth within a node that collectives reach; nccl-tests find 230 of 300 GB/s on
-A100."""
-NETWORK_EFFICIENCY = 0.8
-"""The same between nodes."""
+NODE_EFFICIENCY = 0.70
+"""Share of the links' bandwidth within a node that collectives reach, measured on published runs; alone on
+the links, nccl-tests find 230 of 300 GB/s on A100."""
+NETWORK_EFFICIENCY = 0.55
+"""The same between nodes, where others send too."""
 NODE_LATENCY = 8e-6
 """Seconds that a collective takes within a node before the first byte."""
 NETWORK_LATENCY = 5e-6

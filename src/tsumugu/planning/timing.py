@@ -3,7 +3,8 @@
 A layer's time is the sum of its matrix products (at the share of the peak that long products reach, and
 never faster than memory delivers), of attention, and of everything else, which is traffic to memory.
 Communication is the bytes over the links of `network.py`; what FSDP does beside the computation is exposed
-only as far as it takes longer. The pipeline's idle time is that of its schedule (`schedules.py`).
+as far as it takes longer, and where it does not, it slows the computation down. The pipeline's idle time is
+that of its schedule (`schedules.py`).
 
 The constants of `Efficiency` are measured on published runs: `benchmarks/plan_published.py` says which,
 what was set aside, and how far off the rest is.
@@ -39,7 +40,7 @@ class Efficiency:
     products: float
     """Share of the peak that a large matrix product reaches."""
     attention: float
-    """Share of the peak that FlashAttention reaches, of the operations that causality leaves."""
+    """Share of the peak that FlashAttention 2 reaches, of the operations that causality leaves."""
     memory: float
     """Share of the memory's bandwidth that other kernels reach."""
     float8: float
@@ -51,20 +52,27 @@ class Efficiency:
 
 
 _EFFICIENCY: tuple[tuple[str, Efficiency], ...] = (
-    ("A100", Efficiency(0.80, 0.50, 0.80, 0.0, 0.85, 40e-6)),
-    # Under load these lower their clock: large products reach about 650 to 700 of 989 TFLOP/s.
-    ("H100", Efficiency(0.68, 0.40, 0.80, 0.50, 0.80, 40e-6)),
-    ("H200", Efficiency(0.68, 0.40, 0.80, 0.50, 0.80, 40e-6)),
-    ("B200", Efficiency(0.70, 0.45, 0.80, 0.50, 0.80, 40e-6)),
+    ("A100", Efficiency(0.77, 0.48, 0.90, 0.0, 0.75, 40e-6)),
+    # Under load these lower their clock: large products reach about 670 of 989 TFLOP/s, with 500 W 620.
+    ("H100 SXM5 96GB", Efficiency(0.63, 0.23, 0.85, 0.65, 0.75, 40e-6)),
+    ("H100", Efficiency(0.68, 0.25, 0.85, 0.70, 0.75, 40e-6)),
+    ("H200", Efficiency(0.68, 0.25, 0.85, 0.70, 0.75, 40e-6)),
+    # GB200 and GB300 too. Their published runs are all in float8, so that `products` is H100's.
+    ("B200", Efficiency(0.68, 0.35, 0.85, 0.53, 0.75, 40e-6)),
+    ("GB300", Efficiency(0.68, 0.35, 0.85, 0.75, 0.75, 40e-6)),
 )
-_ANY = Efficiency(0.65, 0.40, 0.75, 0.45, 0.80, 40e-6)
+_ANY = Efficiency(0.65, 0.30, 0.80, 0.50, 0.75, 40e-6)
 """Of devices for which there is no published run."""
 
 _TRAFFIC_FUSED = 13
-_TRAFFIC_EAGER = 24
+_TRAFFIC_EAGER = 19
 """Numbers per token and unit of width that a layer reads and writes, forward, besides its products: two
-norms, two additions to the residual stream, rotary positions. Counted for compiled layers, and for PyTorch's
-own kernels one by one."""
+norms, two additions to the residual stream, rotary positions. Counted for compiled layers; for PyTorch's own
+kernels one by one measured on published runs."""
+_SCORE_PASSES = 5
+"""Times that attention without a fused kernel writes or reads its scores, forward."""
+_CAST_BYTES = 3
+"""Per number that goes into a product in float8: read, and written."""
 _MLP_FUSED = 1
 _MLP_EAGER = 2
 """The same per unit of the MLP's width and matrix: what stands between its products."""
@@ -75,6 +83,9 @@ _ATTENTION_BACKWARD = 2.5
 """The same of FlashAttention, which computes the scores once more (Dao et al. 2022)."""
 _LOGIT_BYTES = 24
 """Written and read per logit by the loss: in bfloat16 and float32, forward and its gradient."""
+_CONTENTION = 0.4
+"""Seconds that the computation loses to every second of communication beside it: a collective takes some of
+the device's multiprocessors, and of its memory's bandwidth."""
 _OPTIMIZER_BYTES = 36
 """Read and written per parameter by AdamW: weight, gradient and two moments in, all but the gradient out; and
 the gradient twice more for its norm."""
@@ -94,7 +105,8 @@ class StepTime:
     context: float
     """Gathers of keys and values; nothing hides them."""
     data: float
-    """What FSDP's gathers and sums take longer than the computation beside them."""
+    """What FSDP's gathers and sums take longer than the computation beside them, and by how much they slow it
+    down."""
     pipeline: float
     """Sends between stages."""
     bubble: float
@@ -145,14 +157,16 @@ def step_time(
         keys = 2 * tokens * layout.context * model.key_value_heads * model.head_size * _HALF / layout.tensor
         times = 2 + (candidate.checkpointing != "none") / candidate.every
         context = layers * times * links.context.gather(keys)
-    sends = 0.0
-    if layout.pipeline > 1:
-        chunks = practice.virtual_stages or layout.stages_per_process
-        sends = 2 * chunks * links.pipeline.send(states)
-
     data, hidden = _data(workload, candidate, cluster, practice, layers, layer)
     forward, backward = layer.forward * layers + head / 3, layer.backward * layers + head * 2 / 3
     recompute = layer.recompute * layers
+    sends = 0.0
+    if layout.pipeline > 1:
+        chunks = practice.virtual_stages or layout.stages_per_process
+        sends = links.pipeline.send(states)
+        # Schedules with several stages per process ask for what comes next before they need it.
+        ahead = forward / chunks if chunks > 1 else 0.0
+        sends = 2 * chunks * max(0.0, sends - ahead)
     wait = 0.0
     if layout.pipeline > 1:
         communication = tensor + context
@@ -220,9 +234,14 @@ def _layer(workload: Workload, candidate: Candidate, cluster: Cluster, practice:
         candidate.every,
         fused,
         practice.fused_attention,
+        practice.sequence_parallel,
+        practice.recompute_stops,
         cluster.peak(workload.precision) * (rates.float8 if float8 else rates.products),
-        cluster.peak("float32" if workload.precision == "float32" else "bfloat16") * rates.attention,
+        cluster.peak("float32" if workload.precision == "float32" else "bfloat16")
+        * rates.attention
+        * practice.attention_speed,
         cluster.memory_bandwidth * rates.memory,
+        _CAST_BYTES if float8 else 0,
         rates.launch,
     )
 
@@ -238,9 +257,12 @@ def _layer_seconds(
     every: int,
     fused: bool,
     fused_attention: bool,
+    sequence_parallel: bool,
+    recompute_stops: bool,
     product_rate: float,
     attention_rate: float,
     memory_rate: float,
+    cast_bytes: int,
     launch: float,
 ) -> _Layer:
     hidden, mlp = model.hidden_size, model.mlp_size
@@ -248,25 +270,29 @@ def _layer_seconds(
     keys = 2 * model.key_value_heads * model.head_size
 
     def product(inputs: float, outputs: float) -> float:
-        moved = _HALF * (tokens * (inputs + outputs) + inputs * outputs)
+        moved = _HALF * (tokens * (inputs + outputs) + inputs * outputs) + cast_bytes * tokens * inputs
         return 2 * tokens * inputs * outputs / product_rate + moved / memory_rate
 
     up = (mlp_matrices(model) - 1) * product(hidden, mlp / tensor)
     products = product(hidden, (hidden + keys) / tensor) + product(hidden / tensor, hidden)
-    products += up + product(mlp / tensor, hidden)
+    down = product(mlp / tensor, hidden)
+    products += up + down
     # Of the scores of every token with every token, causality leaves half.
     attention = 2 * tokens * length * hidden / tensor / attention_rate
     if not fused_attention:
         # Scores are written, scaled, masked, made a softmax and read again: both halves, in half precision.
         heads = model.num_attention_heads / tensor
-        attention = 2 * attention + 8 * _HALF * tokens * length * heads / memory_rate
+        attention = 2 * attention + _SCORE_PASSES * _HALF * tokens * length * heads / memory_rate
     factor, mlp_factor = (_TRAFFIC_FUSED, _MLP_FUSED) if fused else (_TRAFFIC_EAGER, _MLP_EAGER)
     between = _HALF * tokens * mlp_factor * mlp_matrices(model) * mlp / tensor / memory_rate
     # Norms and additions work on the tokens that a process keeps between the products.
-    other = _HALF * tokens * factor * hidden / tensor / memory_rate + between
+    share = tensor if sequence_parallel else 1
+    other = _HALF * tokens * factor * hidden / share / memory_rate + between
     forward = products + attention + other + launch
     backward = _BACKWARD * (products + other) + _ATTENTION_BACKWARD * attention + launch
-    recompute = {"none": 0.0, "selective": up + other + launch, "full": forward}[checkpointing]
+    # The backward pass needs what goes into a layer's last product, not what comes out of it.
+    whole = forward - down if recompute_stops else forward
+    recompute = {"none": 0.0, "selective": up + other + launch, "full": whole}[checkpointing]
     return _Layer(forward, backward, recompute / every)
 
 
@@ -330,4 +356,5 @@ def _data(
     )
     exposed += links.replicate.all_reduce(roots * practice.gradient_bytes / links.shard.size)
     everything = layers * (times * (gather + backward_total) + average)
-    return exposed, max(0.0, everything - layers * (times * (forward_wait + backward_wait) + last_wait))
+    hidden = max(0.0, everything - layers * (times * (forward_wait + backward_wait) + last_wait))
+    return exposed + _CONTENTION * hidden, hidden

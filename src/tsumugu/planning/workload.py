@@ -76,8 +76,15 @@ class Practice:
     no pipeline, or once per step, as Megatron-LM's distributed optimizer does."""
     fused_attention: bool = True
     """FlashAttention or its like. Without it scores are written to memory and read again."""
+    attention_speed: float = 1.0
+    """Of the fused attention, against FlashAttention 2."""
     fused_layers: bool | None = None
     """Whether what is not a matrix product is fused; None: if the layers are compiled."""
+    recompute_stops: bool = True
+    """Whether full checkpointing computes no more than the backward pass needs, as PyTorch's does from 2.1
+    on: a layer's last product is not computed again."""
+    sequence_parallel: bool = True
+    """Whether tensor parallelism shares what stands between the products too (Korthikanti et al. 2022)."""
     virtual_stages: int | None = None
     """Stages per process of an interleaved schedule with more of them than two."""
     tensor_hidden: float = 0.0

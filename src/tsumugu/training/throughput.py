@@ -8,6 +8,7 @@ import torch
 
 _PEAKS: tuple[tuple[str, float], ...] = (
     # Rows with two words stand before those with one of them.
+    ("GB300", 2500e12),  # GB300 NVL72 page: 5 PFLOP/s with sparsity
     ("GB200", 2500e12),  # GB200 NVL72 datasheet: 5 PFLOP/s with sparsity
     ("B200", 2250e12),  # HGX page: 36 PFLOP/s with sparsity for eight
     ("GH200", 989e12),  # GH200 datasheet: 1,979 with sparsity
