@@ -23,6 +23,7 @@ from tsumugu.planning.timing import mfu, step_time
 NAME = "plan_published"
 _GOAL = 0.12
 _UNIT = "median relative error"
+_TOKENS = "10^9 tokens"
 _ASIDE, _TUNED = "runs set aside", "runs that constants were measured on"
 _PAGE = harness.ROOT / "docs" / "published-runs.md"
 _PICTURE = harness.ROOT / "docs" / "images" / "published-runs.svg"
@@ -127,9 +128,9 @@ def summarize(found: Sequence[Comparison]) -> list[Row]:
             tokens = line.predicted * line.run.value * 3600 / 1e9
             rows.append(
                 Row(
-                    f"{line.run.system}: tokens in {line.run.value:,.0f} hours of {line.run.gpu}",
+                    f"{line.run.system}: {line.run.model} in {line.run.value:,.0f} hours of {line.run.gpu}",
                     ours=round(tokens, 1),
-                    unit="10^9",
+                    unit=_TOKENS,
                     why=f"predicted at {line.mfu:.1%} MFU, with what was assumed; none is published",
                     details={"runs": [line.details()]},
                 )
@@ -195,6 +196,10 @@ def _tables(rows: Sequence[dict[str, Any]], sides: dict[str, dict[str, Any]]) ->
                 )
             ]
             lines.append(f"| {row['name']} | {' | '.join(cells)} |")
+    lines.append("")
+    for row in rows:
+        if row["unit"] == _TOKENS:
+            lines.append(f"{row['name']}: {row['ours']:,.0f} x {row['unit']}, {row['why']}.")
     lines += [
         "",
         "Every run, in tokens per second of a device; *: something was assumed.",

@@ -2,10 +2,13 @@
 
 import hashlib
 from collections import Counter
+from statistics import median
+from xml.etree import ElementTree
 
 import pytest
 from pydantic import ValidationError
 
+from plan_published import compare, picture, summarize
 from publications import (
     PublishedRun,
     implied_parameters,
@@ -128,3 +131,37 @@ def test_megatron_lm_gathers_weights_once_per_step_and_fsdp_in_every_micro_batch
 def test_a_slower_network_is_the_run_s_own() -> None:
     bloom = next(run for run in RUNS if run.system == "bloom")
     assert bloom.cluster.network_bandwidth == 6.25e9
+
+
+def test_the_planner_is_within_twelve_percent_of_most_runs_set_aside() -> None:
+    found = [compare(run) for run in RUNS if set_aside(run)]
+    errors = [abs(line.error) for line in found if line.error is not None]
+    assert len(errors) > 100
+    assert median(errors) < 0.12
+    # Of other systems than the one with most runs, too.
+    others = [abs(line.error) for line in found if line.error and line.run.system != "llm-foundry"]
+    assert median(others) < 0.12
+
+
+def test_every_system_and_both_sides_have_a_row() -> None:
+    rows = summarize([compare(run) for run in RUNS])
+    names = {row.name for row in rows}
+    assert {run.system for run in RUNS} - {"line"} < names
+    aside, tuned = rows[:2]
+    assert (aside.goal, tuned.goal) == (0.12, None)
+    assert aside.details is not None
+    assert tuned.details is not None
+    keys = [
+        {(run["system"], run["model"], run["devices"], run["sequence"]) for run in row.details["runs"]}
+        for row in (aside, tuned)
+        if row.details
+    ]
+    assert not keys[0] & keys[1]
+
+
+def test_the_picture_shows_every_run() -> None:
+    runs = [line.details() for line in map(compare, RUNS[:20])]
+    root = ElementTree.fromstring(picture(runs))
+    circles = root.findall("{http://www.w3.org/2000/svg}circle")
+    assert len(circles) == 20 + 2
+    assert all(0 < float(circle.get("cx", 0)) < 560 for circle in circles)
