@@ -43,7 +43,7 @@ _WAYS: tuple[tuple[str, Candidate, Practice], ...] = (
         _FLASH,
     ),
     (
-        "data parallelism alone, nothing computed again, FlashAttention 2, compiled layers: our recipe, planned",
+        "data parallelism alone, nothing computed again, FlashAttention 2, compiled layers: our recipe",
         Candidate(Layout(data_shard=64), 8, "none"),
         OURS,
     ),
