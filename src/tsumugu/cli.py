@@ -166,6 +166,10 @@ def _answer(function: Callable[[argparse.Namespace], None], options: argparse.Na
     except TsumuguError as error:
         _let_the_first_speak()
         return _tell(error)
+    except BrokenPipeError:
+        # Whoever reads has read enough (`| head`); nothing more can be said there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except OSError as error:
         # Full disks, missing rights: the system's own words name the file.
         return _tell(error)
