@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tsumugu.model.config import ModelConfig
 from tsumugu.model.counts import mlp_matrices
-from tsumugu.planning.activations import Kernels, LayerActivations, Tokens, layer_activations
+from tsumugu.planning.activations import Kernels, LayerActivations, Tokens, layer_activations, norm_input
 from tsumugu.planning.in_flight import in_flight
 from tsumugu.planning.workload import Candidate, Workload
 from tsumugu.training.layout import stage_layers
@@ -232,8 +232,9 @@ def _part(workload: Workload, candidate: Candidate, rank: int, kernels: Kernels)
         count = 0 if candidate.checkpointing == "none" else sum(n % candidate.every == 0 for n in layers)
         first, last = stage == 0, stage == layout.stages - 1
         kept = (len(layers) - count) * plain.kept + count * checkpointed.kept
-        # The input of the last norm, or what is sent on; what was received is in a buffer of its own.
-        kept += stream if first else 0
+        if layout.pipeline > 1:
+            # What is sent on is kept too; what was received is in a buffer of its own.
+            kept += (0 if last else stream) - (0 if first else stream)
         stages.append(_Stage(len(layers), count, first, last, kept))
         if first:
             root += numbers["embedding"]
@@ -246,7 +247,7 @@ def _part(workload: Workload, candidate: Candidate, rank: int, kernels: Kernels)
     if workload.optimizer == "muon":
         moments -= 4 * everything.matrices
     head = workload.vocab_size // layout.tensor * model.hidden_size
-    forward, kept, backward = _loss(tokens, model.hidden_size, workload.vocab_size // layout.tensor, kernels)
+    forward, loss_kept, backward = _loss(workload, tokens, kernels)
     return _Part(
         workload,
         candidate,
@@ -262,7 +263,7 @@ def _part(workload: Workload, candidate: Candidate, rank: int, kernels: Kernels)
         checkpointed,
         tokens,
         forward,
-        kept,
+        loss_kept,
         backward,
         weights=4 * everything.share,
         optimizer=moments,
@@ -270,17 +271,20 @@ def _part(workload: Workload, candidate: Candidate, rank: int, kernels: Kernels)
     )
 
 
-def _loss(tokens: Tokens, hidden: int, rows: int, kernels: Kernels) -> tuple[int, int, int]:
+def _loss(workload: Workload, tokens: Tokens, kernels: Kernels) -> tuple[int, int, int]:
     """Bytes while the loss is computed, until its backward pass, and in that; see `model/loss.py`."""
     n, s = tokens.count, tokens.product
-    chunk = min(n, max(SMALLEST_CHUNK, CHUNK_ELEMENTS[kernels] // rows)) * rows
+    hidden, rows = workload.model.hidden_size, workload.vocab_size // tokens.tensor
+    chunk = min(n, max(SMALLEST_CHUNK, CHUNK_ELEMENTS[kernels] // rows))
     states, matrix = s * n * hidden, rows * hidden
     # Logits in float32, their gradient in the precision of products; of two chunks for a moment.
-    one = 4 * chunk + (s * chunk if s < 4 else 0)
-    two = 8 * chunk + (2 * s * chunk if s < 4 else 0) if chunk < n * rows else 0
-    forward = 2 * states + 4 * matrix + max(s * matrix + one, two)
-    kept = states + s * matrix
-    backward = 2 * states + s * matrix + (4 if s == 4 else 8) * matrix
+    one = chunk * rows * (8 if s == 4 else 4 + s) // (2 if s == 4 else 1)
+    two = chunk * rows * (8 if s == 4 else 8 + 2 * s) if chunk < n else 0
+    norm = norm_input(workload.model, tokens, kernels)
+    normed = 4 * n * hidden if tokens.residual > s else 0
+    forward = 2 * states + 4 * matrix + max(s * matrix + one, two) + norm + normed
+    kept = states + s * matrix + norm
+    backward = 2 * states + s * matrix + (4 if s == 4 else 8) * matrix + norm
     return forward, kept, backward
 
 
@@ -294,14 +298,14 @@ def _moments(part: _Part) -> list[_Moment]:
     if part.single:
         # Autocast's copies of the matrices in half precision.
         copies = 2 * (part.block.matrices * stage.layers + part.head) if size == 2 else 0
-        held, gathering, gathered, reducing, own = copies, 0, 0, 0, size * block
+        held, gathering, gathered, reducing = copies, 0, 0, 0
         share = 0 if several else 4 * part.block.share
     else:
         resharded = part.candidate.reshard
         held = size * (root + (0 if resharded else stage.layers * block))
         gathered = size * block if resharded else 0
         gathering = gathered if part.all.whole > part.all.share else 0
-        reducing, own = 4 * block, size * block
+        reducing = 4 * block
         share = 0 if several else 4 * part.block.share
     down = size * part.workload.model.mlp_size * part.workload.model.hidden_size // part.tokens.tensor
     # The largest layer's backward pass, of the two kinds.
