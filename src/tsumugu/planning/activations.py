@@ -66,15 +66,22 @@ def layer_activations(
     # The attention's result and the logarithm of each softmax's denominator.
     out = n * model.num_attention_heads * (s * model.head_size + 4) // t
     whole = _whole(model, tokens, compiled=compiled, kernels=kernels)
-    gated = model.architecture == "llama"
-    temporary = hidden + (2 if gated else 1) * wide
+    stream = tokens.residual * n * model.hidden_size // t
+    # The MLP comes first, when all else is still there: the gradient of the stream, the same as the last
+    # product takes it, and the gradients of that product's input, or of both that SwiGLU makes it of.
+    taken = hidden if t > 1 or tokens.residual > s else 0
+    temporary = stream + taken + wide
+    if model.architecture == "llama":
+        temporary = max(temporary, stream + 2 * wide)
     if checkpointing == "none":
         return LayerActivations(whole, 0, temporary)
-    kept = tokens.residual * n * model.hidden_size // t
-    if checkpointing == "selective":
-        # With tensor parallelism the projection's partial sums, and the sums of both scatters.
-        kept += qkv + out + hidden + (2 * hidden // t if t > 1 else 0)
-    return LayerActivations(kept, whole - kept, temporary)
+    if checkpointing == "full":
+        return LayerActivations(stream, whole - stream, temporary)
+    kept = stream + qkv + out + hidden
+    scattered = hidden // t if t > 1 else 0
+    # The projection's partial sums and what becomes of them are let go as soon as they are used again; what
+    # becomes of the MLP's is not computed again, and stays.
+    return LayerActivations(kept + 2 * scattered, whole - kept - scattered, temporary)
 
 
 def norm_input(model: ModelConfig, tokens: Tokens, kernels: Kernels) -> int:

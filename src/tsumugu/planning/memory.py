@@ -207,6 +207,11 @@ class _Part:
     def micro_batches(self) -> int:
         return self.candidate.micro_batches(self.workload)
 
+    def work(self, stage: _Stage) -> int:
+        """Bytes that the backward pass of a layer takes besides what is kept."""
+        again = self.checkpointed.recomputed + self.checkpointed.temporary if stage.checkpointed else 0
+        return max(again, self.plain.temporary if stage.checkpointed < stage.layers else 0)
+
 
 def _part(workload: Workload, candidate: Candidate, rank: int, kernels: Kernels) -> _Part:
     model, layout = workload.model, candidate.layout
@@ -295,72 +300,60 @@ def _moments(part: _Part) -> list[_Moment]:
     several = part.micro_batches > 1
     before = part.gradients if several else 0
     head = size * part.head
+    copies = inner = 0
+    held = gathered = gathering = reducing = 0
     if part.single:
-        # Autocast's copies of the matrices in half precision.
-        copies = 2 * (part.block.matrices * stage.layers + part.head) if size == 2 else 0
-        held, gathering, gathered, reducing = copies, 0, 0, 0
-        share = 0 if several else 4 * part.block.share
+        if size == 2:
+            # Autocast copies matrices, and keeps the copies until it ends; layers that do not keep theirs for
+            # the backward pass copy them again.
+            inner, head = 2 * part.block.matrices, 4 * part.head
+            copies = inner * stage.layers + 2 * part.head
     else:
         resharded = part.candidate.reshard
         held = size * (root + (0 if resharded else stage.layers * block))
         gathered = size * block if resharded else 0
         gathering = gathered if part.all.whole > part.all.share else 0
         reducing = 4 * block
-        share = 0 if several else 4 * part.block.share
-    down = size * part.workload.model.mlp_size * part.workload.model.hidden_size // part.tokens.tensor
-    # The largest layer's backward pass, of the two kinds.
-    layer = part.checkpointed if stage.checkpointed else part.plain
-    work = max(
-        layer.recomputed + layer.temporary, part.plain.temporary if stage.checkpointed < stage.layers else 0
-    )
     moments = [
-        _Moment("loss", before, stage.kept, part.loss_forward, held + gathering),
-        _Moment("backward pass of the loss", before, stage.kept, part.loss_backward, held + gathering),
+        _Moment("loss", before, stage.kept, part.loss_forward, copies + held + gathering),
         _Moment(
-            "backward pass of the last layer",
-            before,
-            stage.kept + work,
-            head,
-            held + gathered + gathering + down,
+            "backward pass of the loss", before, stage.kept, part.loss_backward, copies + held + gathering
         ),
     ]
-    left, done = stage.kept, before
-    if stage.layers > 1:
-        left, done = left - layer.kept, done + share
+    share = 0 if several else 4 * part.block.share
+    down = size * part.workload.model.mlp_size * part.workload.model.hidden_size // part.tokens.tensor
+    plain = stage.layers - stage.checkpointed
+    for done in sorted({0, 1, stage.layers - 2, stage.layers - 1} & set(range(stage.layers))):
+        # The layers that are left are a mixture; what is at work is the larger of the two kinds.
+        left = (stage.layers - done) / stage.layers
+        layer = part.checkpointed if stage.checkpointed else part.plain
         moments.append(
             _Moment(
-                "backward pass of the last layer but one",
-                done,
-                left + work,
+                _ordinal(done, stage.layers),
+                before + done * share,
+                stage.kept - done * layer.kept + part.work(stage),
                 head,
-                held + gathered + gathering + down + reducing,
+                held
+                + gathered
+                + down
+                + (gathering if done < stage.layers - 1 else 0)
+                + (reducing if done else 0)
+                + round(left * plain) * inner
+                + (inner if stage.checkpointed else 0),
             )
         )
-    done = before + share * (stage.layers - 1)
-    moments.append(
-        _Moment(
-            "backward pass of the first layer",
-            done,
-            layer.kept + work,
-            head,
-            held + gathered + down + reducing,
-        )
-    )
     if part.single:
         moments.append(_Moment("backward pass of the embedding", part.gradients, 0, 0, 4 * part.head))
-    else:
-        gradients = before or part.gradients - 4 * part.root.share
-        moments.append(_Moment("backward pass of the embedding", gradients, 0, 0, held + 2 * head + reducing))
-        moments.append(
-            _Moment(
-                "reducing the embedding",
-                part.gradients + (4 * part.root.share if several else 0),
-                0,
-                0,
-                (size + 4) * root,
-            )
-        )
+        return moments
+    gradients = before or part.gradients - 4 * part.root.share
+    moments.append(_Moment("backward pass of the embedding", gradients, 0, 0, held + 2 * head + reducing))
+    gradients = part.gradients + (4 * part.root.share if several else 0)
+    moments.append(_Moment("reducing the embedding", gradients, 0, 0, (size + 4) * root))
     return moments
+
+
+def _ordinal(done: int, layers: int) -> str:
+    return f"backward pass of layer {layers - 1 - done}"
 
 
 def _pipeline_moments(part: _Part) -> list[_Moment]:
