@@ -207,6 +207,12 @@ class _Part:
     def micro_batches(self) -> int:
         return self.candidate.micro_batches(self.workload)
 
+    @property
+    def down(self) -> int:
+        """Bytes of the gradient of the MLP's last matrix, the first that a layer's backward pass makes."""
+        model = self.workload.model
+        return self.size * model.mlp_size * model.hidden_size // self.tokens.tensor
+
     def work(self, stage: _Stage) -> int:
         """Bytes that the backward pass of a layer takes besides what is kept."""
         again = self.checkpointed.recomputed + self.checkpointed.temporary if stage.checkpointed else 0
@@ -321,7 +327,6 @@ def _moments(part: _Part) -> list[_Moment]:
         ),
     ]
     share = 0 if several else 4 * part.block.share
-    down = size * part.workload.model.mlp_size * part.workload.model.hidden_size // part.tokens.tensor
     plain = stage.layers - stage.checkpointed
     for done in sorted({0, 1, stage.layers - 2, stage.layers - 1} & set(range(stage.layers))):
         # The layers that are left are a mixture; what is at work is the larger of the two kinds.
@@ -335,7 +340,7 @@ def _moments(part: _Part) -> list[_Moment]:
                 head,
                 held
                 + gathered
-                + down
+                + part.down
                 + (gathering if done < stage.layers - 1 else 0)
                 + (reducing if done else 0)
                 + round(left * plain) * inner
@@ -357,43 +362,48 @@ def _ordinal(done: int, layers: int) -> str:
 
 
 def _pipeline_moments(part: _Part) -> list[_Moment]:
-    layout, model = part.candidate.layout, part.workload.model
-    size, count = part.size, part.micro_batches
+    layout, count, size = part.candidate.layout, part.micro_batches, part.size
     # FSDP gathers a stage once in a step, and reduces its gradients, which are whole until then, at the end.
     whole = 4 * part.all.whole
-    stream = size * part.tokens.count * model.hidden_size // part.tokens.tensor
+    stream = size * part.tokens.count * part.workload.model.hidden_size // part.tokens.tensor
+    # PyTorch's stages have a buffer for every micro-batch of a step, in both directions.
     received = sum((not stage.first) + (not stage.last) for stage in part.stages) * count * stream
     held = size * part.all.whole + received
     moments = []
     for counts in in_flight(layout, count, part.rank):
-        late = sum(counts) < count * len(counts)
+        # Until the first backward pass there are no gradients, and after it one micro-batch less, unless
+        # another one comes in.
+        steady = sum(counts) < count * len(counts)
         for index, stage in enumerate(part.stages):
             if not counts[index]:
                 continue
-            layer = part.checkpointed if stage.checkpointed else part.plain
-            work = layer.recomputed + layer.temporary
-            own = size * part.block.whole
-            for gradients, fewer in ((whole, 0),) if late else ((0, 0), (whole, 1)):
-                kept = sum(
-                    (held_here - (fewer if place == index else 0)) * one.kept
-                    for place, (held_here, one) in enumerate(zip(counts, part.stages, strict=True))
-                )
+            for gradients, gone in ((whole, 0),) if steady else ((0, 0), (whole, 1)):
+                here = [number - (gone if place == index else 0) for place, number in enumerate(counts)]
+                if not here[index]:
+                    continue
+                kept = sum(number * one.kept for number, one in zip(here, part.stages, strict=True))
                 losses = sum(
-                    (held_here - (fewer if place == index else 0)) * part.loss_kept
-                    for place, (held_here, one) in enumerate(zip(counts, part.stages, strict=True))
-                    if one.last
+                    number * part.loss_kept for number, one in zip(here, part.stages, strict=True) if one.last
                 )
-                moments.append(
-                    _Moment("backward pass of a layer", gradients, kept + work, losses, held + own)
-                )
+                others = losses - part.loss_kept if stage.last else losses
                 if stage.last:
-                    others = max(0, losses - part.loss_kept)
-                    moments.append(_Moment("loss", gradients, kept, others + part.loss_forward, held))
-                    moments.append(
+                    moments += [
+                        _Moment("loss", gradients, kept, others + part.loss_forward, held),
                         _Moment(
                             "backward pass of the loss", gradients, kept, others + part.loss_backward, held
-                        )
+                        ),
+                    ]
+                # Gradients in half precision are added to those in float32 when all of a layer are there.
+                fresh = size * part.head if stage.last and (size < 4 or not gradients) else 0
+                moments.append(
+                    _Moment(
+                        "backward pass of a layer",
+                        gradients,
+                        kept + part.work(stage),
+                        others,
+                        held + part.down + fresh,
                     )
+                )
     largest = max(part.root.whole, part.block.whole)
     moments.append(_Moment("reducing gradients", whole, 0, 0, held + 4 * largest))
     return moments
