@@ -13,7 +13,7 @@ from tsumugu.model.config import ModelConfig
 from tsumugu.planning.workload import Checkpointing
 
 Kernels = Literal["cuda", "cpu"]
-"""Whose kernels compute. A CPU has no fused RMSNorm and no attention with grouped heads; it saves more."""
+"""Whose kernels compute. A CPU has no fused RMSNorm, and so keeps more."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,6 @@ class LayerActivations:
     """That its backward pass computes again first."""
     temporary: int
     """At most, while its backward pass goes on."""
-    input: int
-    """Of `kept`, the layer's input."""
 
 
 @dataclass(frozen=True)
@@ -64,20 +62,37 @@ def layer_activations(
     """
     n, t, s = tokens.count, tokens.tensor, tokens.product
     hidden, wide = s * n * model.hidden_size, s * n * model.mlp_size // t
-    stream = tokens.residual * n * model.hidden_size // t
     qkv = s * n * (model.num_attention_heads + 2 * model.key_value_heads) * model.head_size // t
     # The attention's result and the logarithm of each softmax's denominator.
     out = n * model.num_attention_heads * (s * model.head_size + 4) // t
     whole = _whole(model, tokens, compiled=compiled, kernels=kernels)
-    gated = model.architecture == "llama"
-    temporary = hidden + (2 if gated else 1) * wide
+    stream = tokens.residual * n * model.hidden_size // t
+    # The MLP comes first, when all else is still there: the gradient of the stream, the same as the last
+    # product takes it, and the gradients of that product's input, or of both that SwiGLU makes it of.
+    taken = hidden if t > 1 or tokens.residual > s else 0
+    temporary = stream + taken + wide
+    if model.architecture == "llama":
+        temporary = max(temporary, stream + 2 * wide)
     if checkpointing == "none":
-        return LayerActivations(whole, 0, temporary, stream)
-    kept = stream
-    if checkpointing == "selective":
-        # With tensor parallelism the projection's partial sums, and the sums.
-        kept += qkv + out + hidden + (hidden // t if t > 1 else 0)
-    return LayerActivations(kept, whole - kept, temporary, stream)
+        return LayerActivations(whole, 0, temporary)
+    if checkpointing == "full":
+        return LayerActivations(stream, whole - stream, temporary)
+    kept = stream + qkv + out + hidden
+    scattered = hidden // t if t > 1 else 0
+    # The projection's partial sums and what becomes of them are let go as soon as they are used again; what
+    # becomes of the MLP's is not computed again, and stays.
+    return LayerActivations(kept + 2 * scattered, whole - kept - scattered, temporary)
+
+
+def norm_input(model: ModelConfig, tokens: Tokens, kernels: Kernels) -> int:
+    """Bytes that a norm of hidden states keeps."""
+    n, numbers = tokens.count // tokens.tensor, tokens.count * model.hidden_size // tokens.tensor
+    if model.architecture != "llama":
+        return tokens.residual * numbers + 8 * n
+    if kernels == "cuda":
+        return tokens.residual * numbers + 4 * n
+    # Not fused: its input and the normed input, both in float32.
+    return 8 * numbers + 4 * n
 
 
 def _whole(model: ModelConfig, tokens: Tokens, *, compiled: bool, kernels: Kernels) -> int:
@@ -87,16 +102,16 @@ def _whole(model: ModelConfig, tokens: Tokens, *, compiled: bool, kernels: Kerne
     queries = s * n * model.num_attention_heads * model.head_size // t
     keys = s * n * model.key_value_heads * model.head_size // t
     lse = 4 * n * model.num_attention_heads // t
-    stream = tokens.residual * n * model.hidden_size // t
-    grouped = model.key_value_heads != model.num_attention_heads
 
-    # The inputs of the norms, their results for the products, and a few numbers per token.
-    norms = (1 if model.parallel_residual else 2) * stream + 2 * hidden + (8 if llama else 16) * n // t
+    # The inputs of the norms, and their results for the products. Autocast makes the latter for each product.
+    norms = (1 if model.parallel_residual else 2) * norm_input(model, tokens, kernels) + 2 * hidden
+    if llama and tokens.residual > s:
+        norms += hidden
     attention = queries + 2 * keys  # one matrix, of which the values are a part
     if rotary:
         attention += queries + keys  # turned
     if model.qk_norm:
-        attention += (queries if grouped else 0) + 4 * n * (queries + keys) // (s * n * model.head_size)
+        attention += _head_norms(model, tokens, queries, keys, kernels)
     # What attention gives lies in the order of its queries: turned ones are head by head, and are put back.
     attention += queries * (2 if rotary else 1) + lse
     mlp = (4 if llama else 2) * wide
@@ -107,3 +122,15 @@ def _whole(model: ModelConfig, tokens: Tokens, *, compiled: bool, kernels: Kerne
     if tokens.context > 1:
         attention += (tokens.context - 1) * 2 * keys
     return norms + attention + mlp
+
+
+def _head_norms(model: ModelConfig, tokens: Tokens, queries: int, keys: int, kernels: Kernels) -> int:
+    """What norms on queries and keys keep, besides the matrix that both are parts of."""
+    s = tokens.product
+    grouped = model.key_value_heads != model.num_attention_heads
+    statistics = 4 * (queries + keys) // (s * model.head_size)
+    copied = queries if grouped else 0  # those that do not lie at equal distances
+    in_float32 = 4 * (queries + keys) // s
+    if kernels == "cpu":
+        return (2 * in_float32 if s < 4 else in_float32 + copied) + statistics
+    return (in_float32 if tokens.residual > s else copied) + statistics

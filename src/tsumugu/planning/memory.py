@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tsumugu.model.config import ModelConfig
 from tsumugu.model.counts import mlp_matrices
-from tsumugu.planning.activations import Kernels, LayerActivations, Tokens, layer_activations
+from tsumugu.planning.activations import Kernels, LayerActivations, Tokens, layer_activations, norm_input
 from tsumugu.planning.in_flight import in_flight
 from tsumugu.planning.workload import Candidate, Workload
 from tsumugu.training.layout import stage_layers
@@ -207,6 +207,17 @@ class _Part:
     def micro_batches(self) -> int:
         return self.candidate.micro_batches(self.workload)
 
+    @property
+    def down(self) -> int:
+        """Bytes of the gradient of the MLP's last matrix, the first that a layer's backward pass makes."""
+        model = self.workload.model
+        return self.size * model.mlp_size * model.hidden_size // self.tokens.tensor
+
+    def work(self, stage: _Stage) -> int:
+        """Bytes that the backward pass of a layer takes besides what is kept."""
+        again = self.checkpointed.recomputed + self.checkpointed.temporary if stage.checkpointed else 0
+        return max(again, self.plain.temporary if stage.checkpointed < stage.layers else 0)
+
 
 def _part(workload: Workload, candidate: Candidate, rank: int, kernels: Kernels) -> _Part:
     model, layout = workload.model, candidate.layout
@@ -232,8 +243,9 @@ def _part(workload: Workload, candidate: Candidate, rank: int, kernels: Kernels)
         count = 0 if candidate.checkpointing == "none" else sum(n % candidate.every == 0 for n in layers)
         first, last = stage == 0, stage == layout.stages - 1
         kept = (len(layers) - count) * plain.kept + count * checkpointed.kept
-        # The input of the last norm, or what is sent on; what was received is in a buffer of its own.
-        kept += stream if first else 0
+        if layout.pipeline > 1:
+            # What is sent on is kept too; what was received is in a buffer of its own.
+            kept += (0 if last else stream) - (0 if first else stream)
         stages.append(_Stage(len(layers), count, first, last, kept))
         if first:
             root += numbers["embedding"]
@@ -246,7 +258,7 @@ def _part(workload: Workload, candidate: Candidate, rank: int, kernels: Kernels)
     if workload.optimizer == "muon":
         moments -= 4 * everything.matrices
     head = workload.vocab_size // layout.tensor * model.hidden_size
-    forward, kept, backward = _loss(tokens, model.hidden_size, workload.vocab_size // layout.tensor, kernels)
+    forward, loss_kept, backward = _loss(workload, tokens, kernels)
     return _Part(
         workload,
         candidate,
@@ -262,7 +274,7 @@ def _part(workload: Workload, candidate: Candidate, rank: int, kernels: Kernels)
         checkpointed,
         tokens,
         forward,
-        kept,
+        loss_kept,
         backward,
         weights=4 * everything.share,
         optimizer=moments,
@@ -270,17 +282,20 @@ def _part(workload: Workload, candidate: Candidate, rank: int, kernels: Kernels)
     )
 
 
-def _loss(tokens: Tokens, hidden: int, rows: int, kernels: Kernels) -> tuple[int, int, int]:
+def _loss(workload: Workload, tokens: Tokens, kernels: Kernels) -> tuple[int, int, int]:
     """Bytes while the loss is computed, until its backward pass, and in that; see `model/loss.py`."""
     n, s = tokens.count, tokens.product
-    chunk = min(n, max(SMALLEST_CHUNK, CHUNK_ELEMENTS[kernels] // rows)) * rows
+    hidden, rows = workload.model.hidden_size, workload.vocab_size // tokens.tensor
+    chunk = min(n, max(SMALLEST_CHUNK, CHUNK_ELEMENTS[kernels] // rows))
     states, matrix = s * n * hidden, rows * hidden
     # Logits in float32, their gradient in the precision of products; of two chunks for a moment.
-    one = 4 * chunk + (s * chunk if s < 4 else 0)
-    two = 8 * chunk + (2 * s * chunk if s < 4 else 0) if chunk < n * rows else 0
-    forward = 2 * states + 4 * matrix + max(s * matrix + one, two)
-    kept = states + s * matrix
-    backward = 2 * states + s * matrix + (4 if s == 4 else 8) * matrix
+    one = chunk * rows * (8 if s == 4 else 4 + s) // (2 if s == 4 else 1)
+    two = chunk * rows * (8 if s == 4 else 8 + 2 * s) if chunk < n else 0
+    norm = norm_input(workload.model, tokens, kernels)
+    normed = 4 * n * hidden if tokens.residual > s else 0
+    forward = 2 * states + 4 * matrix + max(s * matrix + one, two) + norm + normed
+    kept = states + s * matrix + norm
+    backward = 2 * states + s * matrix + (4 if s == 4 else 8) * matrix + norm
     return forward, kept, backward
 
 
@@ -291,112 +306,104 @@ def _moments(part: _Part) -> list[_Moment]:
     several = part.micro_batches > 1
     before = part.gradients if several else 0
     head = size * part.head
+    copies = inner = 0
+    held = gathered = gathering = reducing = 0
     if part.single:
-        # Autocast's copies of the matrices in half precision.
-        copies = 2 * (part.block.matrices * stage.layers + part.head) if size == 2 else 0
-        held, gathering, gathered, reducing, own = copies, 0, 0, 0, size * block
-        share = 0 if several else 4 * part.block.share
+        if size == 2:
+            # Autocast copies matrices, and keeps the copies until it ends; layers that do not keep theirs for
+            # the backward pass copy them again.
+            inner, head = 2 * part.block.matrices, 4 * part.head
+            copies = inner * stage.layers + 2 * part.head
     else:
         resharded = part.candidate.reshard
         held = size * (root + (0 if resharded else stage.layers * block))
         gathered = size * block if resharded else 0
         gathering = gathered if part.all.whole > part.all.share else 0
-        reducing, own = 4 * block, size * block
-        share = 0 if several else 4 * part.block.share
-    down = size * part.workload.model.mlp_size * part.workload.model.hidden_size // part.tokens.tensor
-    # The largest layer's backward pass, of the two kinds.
-    layer = part.checkpointed if stage.checkpointed else part.plain
-    work = max(
-        layer.recomputed + layer.temporary, part.plain.temporary if stage.checkpointed < stage.layers else 0
-    )
+        reducing = 4 * block
     moments = [
-        _Moment("loss", before, stage.kept, part.loss_forward, held + gathering),
-        _Moment("backward pass of the loss", before, stage.kept, part.loss_backward, held + gathering),
+        _Moment("loss", before, stage.kept, part.loss_forward, copies + held + gathering),
         _Moment(
-            "backward pass of the last layer",
-            before,
-            stage.kept + work,
-            head,
-            held + gathered + gathering + down,
+            "backward pass of the loss", before, stage.kept, part.loss_backward, copies + held + gathering
         ),
     ]
-    left, done = stage.kept, before
-    if stage.layers > 1:
-        left, done = left - layer.kept, done + share
+    share = 0 if several else 4 * part.block.share
+    plain = stage.layers - stage.checkpointed
+    for done in sorted({0, 1, stage.layers - 2, stage.layers - 1} & set(range(stage.layers))):
+        # The layers that are left are a mixture; what is at work is the larger of the two kinds.
+        left = (stage.layers - done) / stage.layers
+        layer = part.checkpointed if stage.checkpointed else part.plain
         moments.append(
             _Moment(
-                "backward pass of the last layer but one",
-                done,
-                left + work,
+                _ordinal(done, stage.layers),
+                before + done * share,
+                stage.kept - done * layer.kept + part.work(stage),
                 head,
-                held + gathered + gathering + down + reducing,
+                held
+                + gathered
+                + part.down
+                + (gathering if done < stage.layers - 1 else 0)
+                + (reducing if done else 0)
+                + round(left * plain) * inner
+                + (inner if stage.checkpointed else 0),
             )
         )
-    done = before + share * (stage.layers - 1)
-    moments.append(
-        _Moment(
-            "backward pass of the first layer",
-            done,
-            layer.kept + work,
-            head,
-            held + gathered + down + reducing,
-        )
-    )
     if part.single:
         moments.append(_Moment("backward pass of the embedding", part.gradients, 0, 0, 4 * part.head))
-    else:
-        gradients = before or part.gradients - 4 * part.root.share
-        moments.append(_Moment("backward pass of the embedding", gradients, 0, 0, held + 2 * head + reducing))
-        moments.append(
-            _Moment(
-                "reducing the embedding",
-                part.gradients + (4 * part.root.share if several else 0),
-                0,
-                0,
-                (size + 4) * root,
-            )
-        )
+        return moments
+    gradients = before or part.gradients - 4 * part.root.share
+    moments.append(_Moment("backward pass of the embedding", gradients, 0, 0, held + 2 * head + reducing))
+    gradients = part.gradients + (4 * part.root.share if several else 0)
+    moments.append(_Moment("reducing the embedding", gradients, 0, 0, (size + 4) * root))
     return moments
 
 
+def _ordinal(done: int, layers: int) -> str:
+    return f"backward pass of layer {layers - 1 - done}"
+
+
 def _pipeline_moments(part: _Part) -> list[_Moment]:
-    layout, model = part.candidate.layout, part.workload.model
-    size, count = part.size, part.micro_batches
+    layout, count, size = part.candidate.layout, part.micro_batches, part.size
     # FSDP gathers a stage once in a step, and reduces its gradients, which are whole until then, at the end.
     whole = 4 * part.all.whole
-    stream = size * part.tokens.count * model.hidden_size // part.tokens.tensor
+    stream = size * part.tokens.count * part.workload.model.hidden_size // part.tokens.tensor
+    # PyTorch's stages have a buffer for every micro-batch of a step, in both directions.
     received = sum((not stage.first) + (not stage.last) for stage in part.stages) * count * stream
     held = size * part.all.whole + received
     moments = []
     for counts in in_flight(layout, count, part.rank):
-        late = sum(counts) < count * len(counts)
+        # Until the first backward pass there are no gradients, and after it one micro-batch less, unless
+        # another one comes in.
+        steady = sum(counts) < count * len(counts)
         for index, stage in enumerate(part.stages):
             if not counts[index]:
                 continue
-            layer = part.checkpointed if stage.checkpointed else part.plain
-            work = layer.recomputed + layer.temporary
-            own = size * part.block.whole
-            for gradients, fewer in ((whole, 0),) if late else ((0, 0), (whole, 1)):
-                kept = sum(
-                    (held_here - (fewer if place == index else 0)) * one.kept
-                    for place, (held_here, one) in enumerate(zip(counts, part.stages, strict=True))
-                )
+            for gradients, gone in ((whole, 0),) if steady else ((0, 0), (whole, 1)):
+                here = [number - (gone if place == index else 0) for place, number in enumerate(counts)]
+                if not here[index]:
+                    continue
+                kept = sum(number * one.kept for number, one in zip(here, part.stages, strict=True))
                 losses = sum(
-                    (held_here - (fewer if place == index else 0)) * part.loss_kept
-                    for place, (held_here, one) in enumerate(zip(counts, part.stages, strict=True))
-                    if one.last
+                    number * part.loss_kept for number, one in zip(here, part.stages, strict=True) if one.last
                 )
-                moments.append(
-                    _Moment("backward pass of a layer", gradients, kept + work, losses, held + own)
-                )
+                others = losses - part.loss_kept if stage.last else losses
                 if stage.last:
-                    others = max(0, losses - part.loss_kept)
-                    moments.append(_Moment("loss", gradients, kept, others + part.loss_forward, held))
-                    moments.append(
+                    moments += [
+                        _Moment("loss", gradients, kept, others + part.loss_forward, held),
                         _Moment(
                             "backward pass of the loss", gradients, kept, others + part.loss_backward, held
-                        )
+                        ),
+                    ]
+                # Gradients in half precision are added to those in float32 when all of a layer are there.
+                fresh = size * part.head if stage.last and (size < 4 or not gradients) else 0
+                moments.append(
+                    _Moment(
+                        "backward pass of a layer",
+                        gradients,
+                        kept + part.work(stage),
+                        others,
+                        held + part.down + fresh,
                     )
+                )
     largest = max(part.root.whole, part.block.whole)
     moments.append(_Moment("reducing gradients", whole, 0, 0, held + 4 * largest))
     return moments
