@@ -48,7 +48,8 @@ def comment(name: str) -> str:
     for count in COUNTS:
         best = plan(recipe, find_cluster(f"{count}x{device}")).fastest[0]
         gib = best.memory.total / 2**30
-        lines.append(f"  #   {count}x{device}, {duration(best.hours)}, MFU {best.mfu:.0%}, {gib:.0f} GiB each:")
+        what = f"{duration(best.hours)}, MFU {best.mfu:.0%}, {gib:.0f} GiB each"
+        lines.append(f"  #   {count}x{device}, {what}:")
         lines.append(f"  #     {overrides(best.candidate)}")
     return "\n".join(lines) + "\n"
 
