@@ -18,6 +18,8 @@ from tsumugu.planning.command import EXAMPLES as PLAN_EXAMPLES
 from tsumugu.planning.command import PLAN, add_plan_arguments, answer_plan
 from tsumugu.questions import find_question, parse_question
 from tsumugu.release.questions import QUESTIONS as RELEASE
+from tsumugu.study.command import EXAMPLES as STUDY_EXAMPLES
+from tsumugu.study.command import STUDY, add_study_arguments, answer_study
 from tsumugu.talking.arguments import (
     CHAT,
     GENERATE,
@@ -223,6 +225,10 @@ def _parser() -> argparse.ArgumentParser:
     plan.epilog = PLAN_EXAMPLES
     _add_recipe(plan)
     add_plan_arguments(plan)
+
+    study = _add(commands, "study", "a recipe trained in several ways, side by side", STUDY, answer_study)
+    study.epilog = STUDY_EXAMPLES
+    add_study_arguments(study)
 
     add_generate_arguments(_add(commands, "generate", "what a model writes next", GENERATE, answer_generate))
     add_chat_arguments(_add(commands, "chat", "a conversation with a model", CHAT, answer_chat))

@@ -54,6 +54,11 @@ class Recipe(Section):
     """Instruction tuning of the released model; null for none."""
     report: ReportConfig = ReportConfig()
 
+    @property
+    def training_seed(self) -> int:
+        """Of first weights, order of the data and dropout."""
+        return self.seed if self.pretrain.seed is None else self.pretrain.seed
+
     @model_validator(mode="after")
     def _sections_fit_together(self) -> "Recipe":
         longest = self.model.max_position_embeddings
@@ -120,8 +125,11 @@ _Loader.add_implicit_resolver(
 )
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read the recipe at `path` with `key=value` overrides such as `pretrain.steps=100`.
+def load_recipe(
+    path: Path, overrides: Sequence[str] = (), *, keys: Mapping[str, Any] | None = None
+) -> Recipe:
+    """Read the recipe at `path` with `key=value` overrides such as `pretrain.steps=100`, and other values of
+    `keys`.
 
     Raises:
         TsumuguError: the file cannot be read, is not YAML, or does not describe a possible run.
@@ -130,10 +138,13 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise TsumuguError(f"{path}: the recipe cannot be read: {error}") from error
-    data = _parse(text, where=str(path))
+    data = parse_yaml(text, where=str(path))
     if not isinstance(data, dict):
         raise TsumuguError(f"{path}: a recipe is a mapping of sections; found {_show(data)}")
     overridden = [_override(data, text) for text in overrides]
+    for key, value in (keys or {}).items():
+        _set(data, key, value, where=str(path))
+        overridden.append(key)
     try:
         # JSON is the mode in which strict pydantic still accepts a list for a tuple.
         return Recipe.model_validate_json(json.dumps(data))
@@ -156,7 +167,12 @@ def recipe_schema() -> dict[str, Any]:
     return schema
 
 
-def _parse(text: str, *, where: str) -> Any:
+def parse_yaml(text: str, *, where: str) -> Any:
+    """YAML as recipes have it.
+
+    Raises:
+        TsumuguError: it is none.
+    """
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
@@ -170,6 +186,12 @@ def _override(data: dict[str, Any], text: str) -> str:
         raise TsumuguError(
             f"command line: {text!r} is not an override; write key=value, for example pretrain.steps=100"
         )
+    _set(data, key, parse_yaml(value, where=f"command line: {key}"), where="command line")
+    return key
+
+
+def _set(data: dict[str, Any], key: str, value: Any, *, where: str) -> None:
+    """Lay one value over `data`."""
     target: Any = data
     parts = key.split(".")
     for depth, part in enumerate(parts):
@@ -177,7 +199,7 @@ def _override(data: dict[str, Any], text: str) -> str:
         if isinstance(target, list):
             if not part.isdecimal() or int(part) >= len(target):
                 raise TsumuguError(
-                    f"command line: {key}: '{'.'.join(parts[:depth])}' is a list of {len(target)}; "
+                    f"{where}: {key}: '{'.'.join(parts[:depth])}' is a list of {len(target)}; "
                     f"write a number from 0 to {len(target) - 1} in the place of {part!r}"
                 )
             index: Any = int(part)
@@ -187,13 +209,12 @@ def _override(data: dict[str, Any], text: str) -> str:
                 target.setdefault(part, {})
         else:
             raise TsumuguError(
-                f"command line: {key}: '{'.'.join(parts[:depth])}' is {_show(target)}, not a section"
+                f"{where}: {key}: '{'.'.join(parts[:depth])}' is {_show(target)}, not a section"
             )
         if last:
-            target[index] = _parse(value, where=f"command line: {key}")
+            target[index] = value
         else:
             target = target[index]
-    return key
 
 
 def _explain(error: ValidationError, *, path: Path, overridden: Sequence[str]) -> str:

@@ -209,7 +209,9 @@ def _loader(run: Path, recipe: Recipe, pretrain: Path | None) -> Iterator[Loader
         if pretrain is not None and is_packed(pretrain / PACKING, tokens, recipe.data, length):
             packing = pretrain / PACKING
         resources = Resources(len(os.sched_getaffinity(0)))
-        yield open_loader(tokens, recipe.data, length, seed=recipe.seed, packing=packing, resources=resources)
+        yield open_loader(
+            tokens, recipe.data, length, seed=recipe.training_seed, packing=packing, resources=resources
+        )
 
 
 def _was_disturbed(folder: Path) -> bool:

@@ -172,6 +172,9 @@ class PretrainConfig(Section):
     pipeline the most that leave it enough micro-batches."""
     sequence_length: Annotated[int, Field(ge=2)]
     """Tokens in one sequence."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    """Of the first weights, the order of the data and dropout; the recipe's unless given. Another one here
+    leaves text, tokenizer and held-out documents as they are."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout on embeddings and on what every block adds; for many epochs on little text."""
     z_loss: Annotated[float, Field(ge=0)] = 0.0

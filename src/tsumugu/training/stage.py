@@ -158,7 +158,7 @@ def _train(context: StageContext, process: Process) -> Counts:
             byte_lengths=encoder.byte_lengths(),
         ),
         process=process,
-        seed=recipe.seed,
+        seed=recipe.training_seed,
         folder=context.folder,
         side_folder=side_folder,
         micro_batch_size=micro,
@@ -223,7 +223,7 @@ def _build(recipe: Recipe, vocab_size: int, layout: Layout, micro: int, process:
         mesh=build_mesh(layout, process.device) if process.world_size > 1 else None,
         device=process.device,
         settings=Settings(
-            seed=recipe.seed,
+            seed=recipe.training_seed,
             dropout=config.dropout,
             z_loss=config.z_loss,
             dtype=product_dtype(config.precision, process.device),
@@ -252,7 +252,7 @@ def _open_loader(context: StageContext) -> Loader:
         context.inputs["tokens"],
         context.recipe.data,
         run_length(context.recipe.pretrain),
-        seed=context.recipe.seed,
+        seed=context.recipe.training_seed,
         packing=context.folder / PACKING,
         resources=context.resources,
     )

@@ -1,0 +1,101 @@
+"""`tsumugu study`: arguments in, a page out."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tsumugu.questions import Options, Parser
+
+if TYPE_CHECKING:
+    from tsumugu.study.summary import Summary
+
+STUDY = """\
+Trains a recipe in several ways and lays what comes out side by side, on one page.
+
+STUDY is a YAML file: a base recipe, axes to vary (any key of the recipe), seeds, a budget. Trials share
+corpus, tokenizer and tokens, run several at a time, and go on after a stop when the same command is given
+again. recipes/studies/ has some; docs/studies.md says what a file may hold."""
+
+EXAMPLES = """\
+examples:
+  tsumugu study recipes/studies/beta2.yaml
+  tsumugu study recipes/studies/beta2.yaml --run runs/beta2 --parallel 4
+  tsumugu study recipes/studies/beta2.yaml --page           the page of what is there so far"""
+
+
+def add_study_arguments(parser: Parser) -> None:
+    """All of them."""
+    parser.add_argument("study", type=Path, metavar="STUDY", help="a YAML file")
+    parser.add_argument("--run", type=Path, metavar="DIR", dest="folder", help="default: runs/NAME")
+    parser.add_argument(
+        "--parallel", type=int, metavar="N", help="trials at a time; default: one per `threads` CPUs"
+    )
+    parser.add_argument(
+        "--page", action="store_true", help="write the page of what is there, and train nothing"
+    )
+
+
+def answer_study(options: Options) -> None:
+    """Train what is missing; write `study.html` and `study.json`."""
+    from tsumugu.engine import Resources
+    from tsumugu.files import write_json, write_text
+    from tsumugu.pipeline import say_on_stderr
+    from tsumugu.study.config import load_study
+    from tsumugu.study.page import study_page
+    from tsumugu.study.running import read_outcome, run_study
+    from tsumugu.study.summary import summarize
+    from tsumugu.study.trials import trials_of
+
+    study = load_study(options.study)
+    folder = options.folder or Path("runs") / study.name
+    trials = trials_of(study, options.study, folder)
+    cores = len(os.sched_getaffinity(0))
+    if options.page:
+        outcomes = [read_outcome(trial) for trial in trials]
+    else:
+        outcomes = run_study(
+            study,
+            trials,
+            parallel=max(1, options.parallel or cores // study.threads),
+            resources=Resources(cores),
+            say=say_on_stderr,
+        )
+    summary = summarize(trials, outcomes)
+    write_json(
+        folder / "study.json",
+        {
+            "study": study.model_dump(mode="json"),
+            **summary.to_json(),
+            "trials": [
+                {
+                    "setting": trial.setting,
+                    "seed": trial.seed,
+                    "folder": trial.folder.relative_to(folder).as_posix(),
+                    **outcome.to_json(),
+                }
+                for trial, outcome in zip(trials, outcomes, strict=True)
+            ],
+        },
+    )
+    write_text(folder / "study.html", study_page(study, trials, outcomes, summary, folder=folder))
+    _print(folder, summary, trials=len(trials))
+
+
+def _print(folder: Path, summary: "Summary", *, trials: int) -> None:
+    from tsumugu.terminal import table
+
+    rows = [
+        (
+            ", ".join(row.setting.values()),
+            "-" if row.bits_per_byte is None else f"{row.bits_per_byte:.4f}",
+            "" if row.interval is None else f"{row.interval[0]:.4f} to {row.interval[1]:.4f}",
+            "-" if row.spikes is None else f"{row.spikes:.1f}",
+            f"{row.done} of {row.trials}" + (f", {row.diverged} diverged" if row.diverged else ""),
+        )
+        for row in summary.rows
+    ]
+    print(table(("setting", "bits per byte", "95 %", "spikes", "done"), rows, right=(1, 2, 3)))
+    if summary.best is not None:
+        print(f"\nbest     {', '.join(summary.best.setting.values())}")
+    print(f"{trials} trainings, {summary.seconds / 3600:.2f} hours, {summary.flops:.3g} FLOPs")
+    print(f"page     {folder / 'study.html'}")

@@ -1,0 +1,110 @@
+"""A study: one YAML file that says which recipe, what varies, and how much it may take."""
+
+import json
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from tsumugu.errors import TsumuguError
+from tsumugu.recipe import parse_yaml
+from tsumugu.section import Section
+
+Keys = dict[str, Any]
+"""Keys of a recipe with their values: `pretrain.optimizer.beta2: 0.95`."""
+
+
+class HalvingConfig(Section):
+    """Successive halving (Jamieson & Talwalkar 2016; asynchronous: Li et al. 2020), by Optuna (extra
+    `study`): trainings that are behind the others at the same step are stopped. Whether one is depends on
+    which others have got there, so with several at a time two runs of a study may stop different ones."""
+
+    factor: Annotated[int, Field(ge=2)] = 3
+    """One in so many goes on."""
+    first_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of the steps after which they are compared for the first time."""
+
+
+class StudyConfig(Section):
+    """What is trained, and how often."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Its folder is `runs/NAME` unless `--run` says otherwise."""
+    question: Annotated[str, Field(min_length=1)]
+    """What the study is to answer, for the page."""
+    base: Annotated[str, Field(min_length=1)]
+    """The recipe, relative to the study's file."""
+    keys: Keys = Field(default_factory=dict)
+    """Keys of the recipe that are other than there, in every trial."""
+    axes: Annotated[dict[str, list[Any] | dict[str, Keys]], Field(min_length=1)]
+    """What varies: a key of the recipe with a list of values, or any name with settings by label, each of
+    which gives several keys."""
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(min_length=1)] = (0,)
+    """Of first weights and order of the data (`pretrain.seed`); text, tokenizer and held-out documents
+    stay."""
+    budget_hours: Annotated[float, Field(gt=0)] | None = None
+    """After so many hours no further trial begins; those that are missing are named on the page."""
+    threads: Annotated[int, Field(ge=1)] = 1
+    """Of one trial. Part of the study, because sums over threads decide the last bits of a loss."""
+    search: Literal["grid", "halving"] = "grid"
+    """All trials to their end, or most of them stopped early."""
+    halving: HalvingConfig = HalvingConfig()
+    """For `search: halving`."""
+
+    @model_validator(mode="after")
+    def _axes_vary(self) -> "StudyConfig":
+        for name, values in self.axes.items():
+            if len(values) < 1:
+                raise ValueError(f"axes.{name} has no values")
+            if isinstance(values, list) and len({json.dumps(value) for value in values}) < len(values):
+                raise ValueError(f"axes.{name} names a value twice")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds names one twice")
+        return self
+
+    def settings(self) -> list[dict[str, str]]:
+        """All combinations of the axes: labels by axis, the last axis changing fastest."""
+        labels = [
+            list(values) if isinstance(values, dict) else [_label(value) for value in values]
+            for values in self.axes.values()
+        ]
+        return [dict(zip(self.axes, chosen, strict=True)) for chosen in product(*labels)]
+
+    def keys_of(self, setting: dict[str, str]) -> Keys:
+        """The keys of the recipe that a combination sets."""
+        found: Keys = {}
+        for name, label in setting.items():
+            values = self.axes[name]
+            if isinstance(values, dict):
+                found |= values[label]
+            else:
+                found[name] = next(value for value in values if _label(value) == label)
+        return found
+
+
+def load_study(path: Path) -> StudyConfig:
+    """Read the study at `path`.
+
+    Raises:
+        TsumuguError: it cannot be read, or has a mistake.
+    """
+    try:
+        data = parse_yaml(path.read_text(encoding="utf-8"), where=str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise TsumuguError(f"{path}: the study cannot be read: {error}") from error
+    try:
+        return StudyConfig.model_validate_json(json.dumps(data))
+    except (TypeError, ValueError) as error:
+        if not isinstance(error, ValidationError):
+            raise TsumuguError(f"{path}: a study holds text, numbers, lists and mappings: {error}") from error
+        lines = "\n".join(
+            f"  - {'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        raise TsumuguError(f"{path}: the study has mistakes:\n{lines}") from None
+
+
+def _label(value: Any) -> str:
+    """As a value stands on the page and in the name of a folder."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,120 @@
+"""Outcomes of a study by setting: means over seeds, intervals, spikes, divergences, and the best."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import mean, stdev
+from typing import Any
+
+from tsumugu.model.counts import flops_per_token, parameter_count
+from tsumugu.planning.planner import vocab_size
+from tsumugu.study.outcomes import Curve, Outcome, curve_of
+from tsumugu.study.trials import Trial
+
+_T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+"""Student's t, 97.5 %, for 1 to 10 degrees of freedom; more are taken for 10, which is on the safe side."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting."""
+
+    setting: dict[str, str]
+    trials: int
+    done: int
+    diverged: int
+    pruned: int
+    failed: int
+    missing: int
+    spikes: float | None
+    """Per training that was not stopped early."""
+    bits_per_byte: float | None
+    """Held out, the mean of those that are done; None if none is."""
+    interval: tuple[float, float] | None
+    """95 % by Student's t over seeds; None with fewer than two."""
+    flops: float
+    """Of all its trainings, by the usual formula."""
+    seconds: float
+    """The same."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All settings of a study, as they stand in it."""
+
+    rows: tuple[Row, ...]
+    best: Row | None
+    """Of those all of whose seeds are done, the one with the lowest mean."""
+    undecided: tuple[Row, ...]
+    """Settings whose interval meets that of the best: more seeds would be needed to tell them apart."""
+    flops: float
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it."""
+        return asdict(self)
+
+
+def summarize(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> Summary:
+    """By setting, in their order."""
+    groups: dict[str, list[tuple[Trial, Outcome]]] = {}
+    for trial, outcome in zip(trials, outcomes, strict=True):
+        groups.setdefault(trial.name, []).append((trial, outcome))
+    rows = tuple(_row(group) for group in groups.values())
+    whole = [row for row in rows if row.done == row.trials and row.bits_per_byte is not None]
+    best = min(whole, key=lambda row: row.bits_per_byte or 0.0, default=None)
+    undecided = tuple(row for row in whole if best is not None and row is not best and _meet(row, best))
+    return Summary(rows, best, undecided, sum(row.flops for row in rows), sum(row.seconds for row in rows))
+
+
+def mean_curve(trials: Sequence[Trial]) -> Curve:
+    """The mean over seeds, as far as all of them got."""
+    curves = [curve for curve in map(curve_of, trials) if curve.tokens]
+    if not curves:
+        return Curve((), ())
+    length = min(len(curve.tokens) for curve in curves)
+    values = [mean(curve.bits_per_byte[place] for curve in curves) for place in range(length)]
+    return Curve(curves[0].tokens[:length], tuple(values))
+
+
+def _row(group: Sequence[tuple[Trial, Outcome]]) -> Row:
+    found = [outcome for _, outcome in group]
+    counts = {status: sum(one.status == status for one in found) for status in _STATUSES}
+    values = [one.bits_per_byte for one in found if one.status == "done" and one.bits_per_byte is not None]
+    spikes = [one.spikes for one in found if one.spikes is not None and one.status in ("done", "diverged")]
+    return Row(
+        setting=group[0][0].setting,
+        trials=len(group),
+        spikes=mean(spikes) if spikes else None,
+        bits_per_byte=mean(values) if values else None,
+        interval=interval(values),
+        flops=sum(one.tokens * _flops_per_token(trial) for trial, one in group),
+        seconds=sum(one.seconds for one in found),
+        **counts,
+    )
+
+
+_STATUSES = ("done", "diverged", "pruned", "failed", "missing")
+
+
+def interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """95 % of the mean, by Student's t; None for fewer than two values."""
+    if len(values) < 2:
+        return None
+    half = _T95[min(len(values) - 1, len(_T95)) - 1] * stdev(values) / len(values) ** 0.5
+    return mean(values) - half, mean(values) + half
+
+
+def _meet(row: Row, best: Row) -> bool:
+    if row.interval is None or best.interval is None:
+        return True
+    return row.interval[0] <= best.interval[1]
+
+
+def _flops_per_token(trial: Trial) -> int:
+    recipe = trial.recipe
+    return flops_per_token(recipe.model, vocab_size(recipe), recipe.pretrain.sequence_length)
+
+
+def parameters(trial: Trial) -> int:
+    """Of a trial's model."""
+    return parameter_count(trial.recipe.model, vocab_size(trial.recipe))

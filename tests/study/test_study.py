@@ -1,0 +1,242 @@
+"""Studies: what a file may say, trials that share and go on, outcomes, the page."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tsumugu.cli import main
+from tsumugu.errors import TsumuguError
+from tsumugu.study.config import StudyConfig, load_study
+from tsumugu.study.halving import Halving
+from tsumugu.study.outcomes import Curve, Outcome, count_spikes, outcome_of
+from tsumugu.study.page import study_page
+from tsumugu.study.summary import interval, summarize
+from tsumugu.study.trials import Trial, trials_of
+
+RATE = "pretrain.optimizer.learning_rate"
+
+
+def study_data(base: Path, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": "rates",
+        "question": "Which rate?",
+        "base": str(base),
+        "keys": {"pretrain.steps": 12, "pretrain.validation_every": 4},
+        "axes": {
+            RATE: [0.001, 0.02],
+            "warm-up": {
+                "none": {"pretrain.schedule.warmup_steps": 0},
+                "4 steps": {"pretrain.schedule.warmup_steps": 4},
+            },
+        },
+        "seeds": [0, 1],
+        **changes,
+    }
+
+
+@pytest.fixture
+def write_study(tmp_path: Path, recipe_path: Path) -> Callable[..., Path]:
+    def write(**changes: Any) -> Path:
+        path = tmp_path / "study.yaml"
+        path.write_text(yaml.safe_dump(study_data(recipe_path, **changes), sort_keys=False), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, recipe_path: Path) -> tuple[Path, Path]:
+    """The file of a study and its folder, after the command has run."""
+    folder = tmp_path_factory.mktemp("study")
+    path = folder / "study.yaml"
+    changes = {"axes": {RATE: [0.001, 0.02]}}
+    path.write_text(yaml.safe_dump(study_data(recipe_path, **changes), sort_keys=False), encoding="utf-8")
+    assert main(["study", str(path), "--run", str(folder / "run")]) == 0
+    return path, folder / "run"
+
+
+@pytest.fixture
+def run_folder(finished: tuple[Path, Path], tmp_path: Path) -> Path:
+    """A folder in which the shared stages are done already."""
+    shutil.copytree(finished[1] / "shared", tmp_path / "run" / "shared")
+    return tmp_path / "run"
+
+
+def read(path: Path, folder: Path) -> list[Trial]:
+    return trials_of(load_study(path), path, folder)
+
+
+def test_axes_multiply_and_labels_set_several_keys(write_study: Callable[..., Path], tmp_path: Path) -> None:
+    trials = read(write_study(), tmp_path)
+    assert len(trials) == 2 * 2 * 2
+    assert len({trial.folder for trial in trials}) == 8
+    # Text, tokenizer and tokens depend on none of it.
+    assert len({trial.shared for trial in trials}) == 1
+    last = trials[-1]
+    assert (last.setting, last.seed) == ({RATE: "0.02", "warm-up": "4 steps"}, 1)
+    assert last.recipe.pretrain.optimizer.learning_rate == 0.02
+    assert last.recipe.pretrain.schedule.warmup_steps == 4
+    assert last.recipe.training_seed == 1
+    assert last.recipe.seed == trials[0].recipe.seed
+    assert last.recipe.pretrain.steps == 12
+
+
+def test_trials_of_other_texts_share_nothing(write_study: Callable[..., Path], tmp_path: Path) -> None:
+    trials = read(write_study(axes={"tokenizer.vocab_size": [450, 460]}), tmp_path)
+    assert len({trial.shared for trial in trials}) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"axes": {RATE: [0.1, 0.1]}}, "names a value twice"),
+        ({"axes": {}}, "at least 1 item"),
+        ({"axes": {RATE: []}}, "has no values"),
+        ({"seeds": [1, 1]}, "seeds names one twice"),
+        ({"sedes": [1]}, "Extra inputs"),
+    ],
+)
+def test_a_mistake_in_a_study_is_named(
+    write_study: Callable[..., Path], changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TsumuguError, match=message):
+        load_study(write_study(**changes))
+
+
+def test_a_key_that_no_recipe_has_is_told_before_anything_runs(
+    write_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(TsumuguError, match="optimiser"):
+        read(write_study(axes={"pretrain.optimiser.learning_rate": [1e-3]}), tmp_path)
+
+
+def test_every_trial_is_trained_and_the_better_rate_wins(finished: tuple[Path, Path]) -> None:
+    path, folder = finished
+    found = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    assert [trial["status"] for trial in found["trials"]] == ["done"] * 4
+    assert all((folder / trial["folder"] / "pretrain").is_dir() for trial in found["trials"])
+    assert found["best"]["setting"] == {RATE: "0.02"}
+    values = [trial["bits_per_byte"] for trial in found["trials"][2:]]
+    assert found["best"]["bits_per_byte"] == pytest.approx(sum(values) / 2)
+    # Seeds differ, and what they share is there once.
+    assert values[0] != values[1]
+    assert len(list((folder / "shared").iterdir())) == 1
+    trial = read(path, folder)[0]
+    assert (trial.folder / "corpus").is_symlink()
+
+
+def test_a_study_that_is_done_trains_nothing_again(
+    finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, folder = finished
+    before = {file: file.stat().st_mtime_ns for file in folder.glob("trials/*/pretrain/metrics.jsonl")}
+    assert main(["study", str(path), "--run", str(folder)]) == 0
+    assert "4 trials, 4 done" in capsys.readouterr().err
+    assert before == {
+        file: file.stat().st_mtime_ns for file in folder.glob("trials/*/pretrain/metrics.jsonl")
+    }
+
+
+def test_the_page_traces_every_figure_and_escapes(finished: tuple[Path, Path]) -> None:
+    path, folder = finished
+    page = (folder / "study.html").read_text(encoding="utf-8")
+    for trial in read(path, folder):
+        assert trial.folder.relative_to(folder).as_posix() in page
+    assert "Best: 0.02" in page
+    trials = read(path, folder)
+    outcomes = [outcome_of(trial) for trial in trials]
+    study = load_study(path)
+    hostile = study.model_copy(update={"question": "<script>alert(1)</script>"})
+    text = study_page(hostile, trials, outcomes, summarize(trials, outcomes), folder=folder)
+    assert "<script" not in text
+
+
+def test_a_training_that_gives_up_is_counted_as_diverged_and_the_others_go_on(
+    write_study: Callable[..., Path], run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = {
+        "pretrain.steps": 12,
+        "pretrain.validation_every": 4,
+        "pretrain.dropout": 0.0,
+        "pretrain.stability.spike_sigmas": None,
+        "pretrain.stability.rewinds_before_stop": 0,
+        "pretrain.stability.skips_before_rewind": 1,
+        "pretrain.optimizer.max_grad_norm": 1e30,
+    }
+    path = write_study(keys=keys, axes={RATE: [0.01, 1e30]}, seeds=[0])
+    assert main(["study", str(path), "--run", str(run_folder)]) == 0
+    found = json.loads((run_folder / "study.json").read_text(encoding="utf-8"))
+    assert [trial["status"] for trial in found["trials"]] == ["done", "diverged"]
+    assert found["best"]["setting"] == {RATE: "0.01"}
+    assert main(["study", str(path), "--run", str(run_folder)]) == 0
+    assert "2 trials, 2 done" in capsys.readouterr().err
+
+
+def test_a_budget_that_is_spent_leaves_trials_out_and_says_so(
+    write_study: Callable[..., Path], run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_study(axes={RATE: [0.001, 0.02]}, seeds=[0], budget_hours=1e-9)
+    assert main(["study", str(path), "--run", str(run_folder)]) == 0
+    assert "the budget is spent; 2 trials are not trained" in capsys.readouterr().err
+    page = (run_folder / "study.html").read_text(encoding="utf-8")
+    assert "No setting is done with all of its seeds" in page
+
+
+def test_halving_stops_what_is_behind_and_knows_what_went_before(
+    write_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = write_study(
+        keys={"pretrain.steps": 40, "pretrain.validation_every": 4},
+        axes={RATE: [1, 2, 3, 4, 5, 6]},
+        seeds=[0],
+    )
+    study = load_study(path)
+    trials = trials_of(study, path, tmp_path)
+    halving = Halving(study, trials)
+    curves = [Curve((1, 2, 3), (3.0 + worse, 2.5 + worse, 2.2 + worse)) for worse in (0, 0, 1, 1, 1, 1)]
+    stopped = [halving.should_stop(trial, curve) for trial, curve in zip(trials, curves, strict=True)]
+    assert stopped[0] is False
+    assert all(stopped[3:])
+
+
+def test_spikes_are_counted_by_the_stated_definition() -> None:
+    calm = [3.0 + 0.01 * (step % 5) for step in range(100)]
+    assert count_spikes(calm) == 0
+    spiky = calm.copy()
+    spiky[80], spiky[81], spiky[95] = 5.0, 5.5, 6.0
+    assert count_spikes(spiky[:90]) == 1
+    # A step within the window of an earlier spike has a wide spread to exceed.
+    assert count_spikes(calm + calm[:50] + [4.0] + calm) == 1
+    assert count_spikes([9.0] * 10) == 0
+
+
+def test_intervals_are_student_s() -> None:
+    assert interval([1.0]) is None
+    low, high = interval([1.0, 2.0, 3.0]) or (0, 0)
+    assert (low + high) / 2 == pytest.approx(2)
+    assert high - 2 == pytest.approx(4.303 / 3**0.5)
+
+
+def test_settings_that_seeds_cannot_tell_apart_are_named(finished: tuple[Path, Path]) -> None:
+    path, folder = finished
+    trials = read(path, folder)
+    good = Outcome("done", 12, 2.0, 3.0, 0, 1.0, 100)
+    values = (2.0, 2.2, 2.1, 2.3)
+    outcomes = [replace(good, bits_per_byte=value) for value in values]
+    summary = summarize(trials, outcomes)
+    assert summary.best is not None
+    assert [row.setting for row in summary.undecided] == [trials[2].setting]
+
+
+def test_the_schema_of_labels_is_what_yaml_says() -> None:
+    study = StudyConfig.model_validate_json(
+        json.dumps({"name": "a", "question": "b", "base": "c", "axes": {"x": [None, True, 0.95, "word"]}})
+    )
+    assert study.settings() == [{"x": "null"}, {"x": "true"}, {"x": "0.95"}, {"x": "word"}]
+    assert [study.keys_of(setting)["x"] for setting in study.settings()] == [None, True, 0.95, "word"]
