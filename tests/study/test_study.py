@@ -12,6 +12,7 @@ import yaml
 
 from tsumugu.cli import main
 from tsumugu.errors import TsumuguError
+from tsumugu.recipe import load_recipe
 from tsumugu.study.config import StudyConfig, load_study
 from tsumugu.study.halving import Halving
 from tsumugu.study.outcomes import Curve, Outcome, count_spikes, outcome_of
@@ -240,3 +241,12 @@ def test_the_schema_of_labels_is_what_yaml_says() -> None:
     )
     assert study.settings() == [{"x": "null"}, {"x": "true"}, {"x": "0.95"}, {"x": "word"}]
     assert [study.keys_of(setting)["x"] for setting in study.settings()] == [None, True, 0.95, "word"]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "recipes" / "studies").glob("*.yaml")), ids=str
+)
+def test_the_studies_of_the_repository_are_possible(path: Path) -> None:
+    study = load_study(path)
+    for setting in study.settings():
+        load_recipe(path.parent / study.base, keys={**study.keys, **study.keys_of(setting)})
