@@ -17,6 +17,7 @@ import scale_model
 import summary
 import training_overhead
 from conftest import japanese_text
+from contestants import conditions, spend_cpu_in_a_child
 from corpus_memory import write_synthetic
 from corpus_quality import agreement, decide, visible_text
 from equivalents import COMPARISONS
@@ -25,15 +26,6 @@ from processes import run_measured
 from trainees import Shape, build, pretrain_config
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def conditions() -> tuple[int, set[int], str]:
-    return os.getpid(), os.sched_getaffinity(0), os.environ["POLARS_MAX_THREADS"]
-
-
-def spend_cpu_in_a_child() -> str:
-    code = "sum(number * number for number in range(1_000_000)); print('済')"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
 
 
 def test_contestants_run_in_two_processes_on_the_same_core() -> None:

@@ -32,7 +32,7 @@ from tsumugu.corpus.config import CorpusConfig, DedupConfig, Input, RepeatedLine
 from tsumugu.corpus.dedup import decide, key_schema, keys
 from tsumugu.corpus.dedup.joining import JoinTask, join
 from tsumugu.corpus.dedup.shards import save_array
-from tsumugu.engine import Resources
+from tsumugu.engine import Resources, kept_workers
 
 
 def reasons(decided: list[dict[str, object]]) -> list[object]:
@@ -130,7 +130,9 @@ def test_the_number_of_workers_changes_no_byte(tmp_path: Path, monkeypatch: pyte
         if workers > 1:
             # Small corpora never leave this process; here they must.
             monkeypatch.setattr("tsumugu.corpus.dedup.shards._SMALL", 0)
-        outputs = decide(measured, config=corpus, work=tmp_path / str(workers), resources=Resources(workers))
+        with kept_workers():
+            work = tmp_path / str(workers)
+            outputs = decide(measured, config=corpus, work=work, resources=Resources(workers))
         found.append([path.read_bytes() for path in outputs])
         assert sum(len(pq.read_table(path)["removals"].combine_chunks().flatten()) for path in outputs) > 30
     assert found[0] == found[1]
