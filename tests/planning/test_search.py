@@ -40,7 +40,7 @@ A100 = find_cluster("64xA100-80GB")
 
 
 def seconds(layout: Layout, cluster: str = "64xA100-80GB", **changes: object) -> float:
-    candidate = replace(Candidate(layout, 4, "selective"), **changes)  # type: ignore[arg-type]
+    candidate = replace(Candidate(layout, 4, "selective"), **changes)
     return step_time(LINE, candidate, find_cluster(cluster)).seconds
 
 
@@ -80,6 +80,52 @@ def test_groups_lie_in_nodes_as_training_places_them() -> None:
     assert links.tensor.bandwidth == network(Layout(data_shard=8), A100).shard.bandwidth
     # Two of a shard group's four are in a node, and use two adapters.
     assert links.shard.bandwidth == pytest.approx(2 * links.replicate.bandwidth)
+
+
+def test_a_group_that_straddles_nodes_is_as_slow_as_the_network() -> None:
+    odd = network(Layout(data_shard=3, pipeline=8), find_cluster("24xH100"))
+    even = network(Layout(data_shard=2, pipeline=12), find_cluster("24xH100"))
+    assert odd.shard.bandwidth < even.shard.bandwidth
+
+
+def test_a_message_to_a_neighbour_crosses_one_link_however_long_the_pipeline() -> None:
+    short, long = (network(Layout(pipeline=count), find_cluster(f"{8 * count}xH100")) for count in (16, 32))
+    assert short.pipeline.send(1e6) == long.pipeline.send(1e6)
+
+
+def test_the_head_makes_its_process_the_slowest_although_it_has_a_layer_less() -> None:
+    # 30 layers on 4 processes are 8, 8, 7 and 7; a head of many pieces takes longer than a layer.
+    model = ModelConfig.model_validate({"preset": "japanese-large-lm-3.6b"})
+    small, large = (Workload(model, pieces, 2048, 512, 1) for pieces in (8_192, 204_800))
+    candidate = Candidate(Layout(data_shard=16, pipeline=4), 2)
+    alone = step_time(small, candidate, A100).compute
+    assert step_time(replace(small, vocab_size=4_096), candidate, A100).compute == alone
+    assert step_time(large, candidate, A100).compute > 1.1 * alone
+
+
+def test_float32_moves_twice_as_many_bytes() -> None:
+    candidate = Candidate(Layout(data_shard=8, tensor=8), 4)
+    half, whole = (
+        step_time(replace(LINE, precision=precision), candidate, A100)
+        for precision in ("bfloat16", "float32")
+    )
+    assert whole.tensor > 1.8 * half.tensor
+
+
+def test_muon_computes_more_and_a_shared_matrix_once() -> None:
+    muon = replace(LINE, optimizer="muon")
+    shared, copied = Candidate(Layout(data_shard=64), 4), Candidate(Layout(data_replicate=64), 4)
+    assert step_time(muon, shared, A100).optimizer > 2 * step_time(LINE, shared, A100).optimizer
+    assert step_time(muon, copied, A100).optimizer == pytest.approx(
+        64 * step_time(muon, shared, A100).optimizer
+    )
+
+
+def test_a_float8_peak_of_a_device_whose_namesakes_have_none_is_planned() -> None:
+    cluster = replace(A100, peak_flops={**A100.peak_flops, "float8": 600e12})
+    assert (
+        step_time(replace(LINE, precision="float8"), Candidate(Layout(data_shard=64), 4), cluster).seconds > 0
+    )
 
 
 def test_more_micro_batches_make_the_bubble_smaller() -> None:

@@ -28,15 +28,20 @@ def block_vectors(model: ModelConfig) -> int:
     return 4 * hidden + 3 * hidden + hidden + model.mlp_size + hidden
 
 
-def parameter_count(model: ModelConfig, vocab_size: int) -> int:
-    """Numbers in the whole model; a tied embedding once."""
+def root_numbers(model: ModelConfig, vocab_size: int) -> int:
+    """Numbers outside of the layers: embeddings, positions, the last norm; a tied embedding once."""
     embedding = vocab_size * model.hidden_size
-    total = model.num_hidden_layers * (block_matrices(model) + block_vectors(model))
-    total += embedding if model.tie_word_embeddings else 2 * embedding
+    total = embedding if model.tie_word_embeddings else 2 * embedding
     total += model.hidden_size if model.architecture == "llama" else 2 * model.hidden_size
     if model.architecture == "gpt2":
         total += model.max_position_embeddings * model.hidden_size
     return total
+
+
+def parameter_count(model: ModelConfig, vocab_size: int) -> int:
+    """Numbers in the whole model; a tied embedding once."""
+    layers = model.num_hidden_layers * (block_matrices(model) + block_vectors(model))
+    return layers + root_numbers(model, vocab_size)
 
 
 def flops_per_token(model: ModelConfig, vocab_size: int, sequence_length: int) -> int:

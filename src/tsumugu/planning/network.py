@@ -77,9 +77,10 @@ def network(layout: Layout, cluster: Cluster) -> Network:
 def _group(size: int, stride: int, cluster: Cluster, *, one_path: bool = False) -> Group:
     """`size` devices, each `stride` apart from the next; with `one_path` messages go to one neighbour."""
     inside = NODE_EFFICIENCY * cluster.node_bandwidth
-    if size * stride <= cluster.devices_per_node:
+    # A group that does not divide a node lies across two of them somewhere, and the slowest decides.
+    if cluster.devices_per_node % (size * stride) == 0 or cluster.devices <= cluster.devices_per_node:
         return Group(size, inside, NODE_LATENCY)
     here = 1 if one_path else max(1, cluster.devices_per_node // stride)
-    nodes = -(-size // here)
+    nodes = 1 if one_path else -(-size // here)
     outside = NETWORK_EFFICIENCY * cluster.network_bandwidth * here
     return Group(size, min(inside, outside), NODE_LATENCY + NETWORK_LATENCY * nodes)

@@ -1,94 +1,36 @@
 """How long one optimizer step takes: what is computed, what is waited for, and what stands still.
 
-A layer's time is the sum of its matrix products (at the share of the peak that long products reach, and
-never faster than memory delivers), of attention, and of everything else, which is traffic to memory.
-Communication is the bytes over the links of `network.py`; what FSDP does beside the computation is exposed
-as far as it takes longer, and where it does not, it slows the computation down. The pipeline's idle time is
-that of its schedule (`schedules.py`).
-
-The constants of `Efficiency` are measured on published runs: `benchmarks/plan_published.py` says which,
-what was set aside, and how far off the rest is.
+What a layer computes is that of `layer_time.py`. Communication is the bytes over the links of `network.py`;
+what FSDP does beside the computation is exposed as far as it takes longer, and where it does not, it slows
+the computation down. The pipeline's idle time is that of its schedule (`schedules.py`).
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tsumugu.model.config import ModelConfig
 from tsumugu.model.counts import (
     block_matrices,
     block_vectors,
     flops_per_token,
     mlp_matrices,
     parameter_count,
+    root_numbers,
 )
 from tsumugu.planning.cluster import Cluster
+from tsumugu.planning.efficiency import efficiency, memory_rate, product_rate
+from tsumugu.planning.layer_time import LayerTime, head_time, layer_time
 from tsumugu.planning.network import network
 from tsumugu.planning.schedules import bubble
-from tsumugu.planning.workload import OURS, Candidate, Checkpointing, Practice, Workload
+from tsumugu.planning.workload import OURS, Candidate, Practice, Workload, number_bytes
 from tsumugu.training.layout import Layout, stage_layers
 
-_HALF = 2
-"""Bytes of a number that is computed with: bfloat16, and what stays so in float8."""
-_FULL = 4
-"""Bytes of a weight, a gradient or a moment."""
-
-
-@dataclass(frozen=True)
-class Efficiency:
-    """How much of what a datasheet says a kind of device gives."""
-
-    products: float
-    """Share of the peak that a large matrix product reaches."""
-    attention: float
-    """Share of the peak that FlashAttention 2 reaches, of the operations that causality leaves."""
-    memory: float
-    """Share of the memory's bandwidth that other kernels reach."""
-    float8: float
-    """As `products`, in float8: scaling and casting included."""
-    overlap: float
-    """Share of the computation beside which FSDP's communication is hidden."""
-    launch: float
-    """Seconds per layer, forward, that a device waits for the next kernel."""
-
-
-_EFFICIENCY: tuple[tuple[str, Efficiency], ...] = (
-    ("A100", Efficiency(0.77, 0.48, 0.90, 0.0, 0.75, 40e-6)),
-    # Under load these lower their clock: large products reach about 670 of 989 TFLOP/s, with 500 W 620.
-    ("H100 SXM5 96GB", Efficiency(0.63, 0.23, 0.85, 0.65, 0.75, 40e-6)),
-    ("H100", Efficiency(0.68, 0.25, 0.85, 0.70, 0.75, 40e-6)),
-    ("H200", Efficiency(0.68, 0.25, 0.85, 0.70, 0.75, 40e-6)),
-    # GB200 and GB300 too. Their published runs are all in float8, so that `products` is H100's.
-    ("B200", Efficiency(0.68, 0.35, 0.85, 0.53, 0.75, 40e-6)),
-    ("GB300", Efficiency(0.68, 0.35, 0.85, 0.75, 0.75, 40e-6)),
-)
-_ANY = Efficiency(0.65, 0.30, 0.80, 0.50, 0.75, 40e-6)
-"""Of devices for which there is no published run."""
-
-_TRAFFIC_FUSED = 13
-_TRAFFIC_EAGER = 19
-"""Numbers per token and unit of width that a layer reads and writes, forward, besides its products: two
-norms, two additions to the residual stream, rotary positions. Counted for compiled layers; for PyTorch's own
-kernels one by one measured on published runs."""
-_SCORE_PASSES = 5
-"""Times that attention without a fused kernel writes or reads its scores, forward."""
-_CAST_BYTES = 3
-"""Per number that goes into a product in float8: read, and written."""
-_MLP_FUSED = 1
-_MLP_EAGER = 2
-"""The same per unit of the MLP's width and matrix: what stands between its products."""
-_BACKWARD = 2
-"""A backward pass computes, and moves, this much more than a forward pass: a gradient for the input and one
-for the weight."""
-_ATTENTION_BACKWARD = 2.5
-"""The same of FlashAttention, which computes the scores once more (Dao et al. 2022)."""
-_LOGIT_BYTES = 24
-"""Written and read per logit by the loss: in bfloat16 and float32, forward and its gradient."""
 _CONTENTION = 0.4
 """Seconds that the computation loses to every second of communication beside it: a collective takes some of
 the device's multiprocessors, and of its memory's bandwidth."""
 _OPTIMIZER_BYTES = 36
 """Read and written per parameter by AdamW: weight, gradient and two moments in, all but the gradient out; and
 the gradient twice more for its norm."""
+_MUON_ITERATIONS = 5
 
 
 @dataclass(frozen=True)
@@ -141,34 +83,32 @@ def step_time(
     links = network(layout, cluster)
     micro_batches = candidate.micro_batches(workload)
     tokens = candidate.micro_batch_size * workload.sequence_length // layout.context
-    layer = _layer(workload, candidate, cluster, practice)
-    layers, has_head = _busiest(model.num_hidden_layers, layout)
-    head = _head(workload, layout.tensor, tokens, cluster) if has_head else 0.0
+    number = number_bytes(workload.precision)
+    layer = layer_time(workload, candidate, cluster, practice)
+    head = head_time(workload, layout.tensor, tokens, cluster)
+    layers, has_head = _busiest(model.num_hidden_layers, layout, head / (layer.forward + layer.backward))
+    head *= has_head
 
-    states = tokens / layout.tensor * model.hidden_size * _HALF
-    whole = tokens * model.hidden_size * _HALF
+    states = tokens / layout.tensor * model.hidden_size * number
     # Two gathers and two scatters forward, as many backward, and those of the recomputation.
-    per_layer = 4 * links.tensor.gather(whole)
+    per_layer = 4 * links.tensor.gather(tokens * model.hidden_size * number)
     again = per_layer if candidate.checkpointing == "full" else 0.0
     tensor = layers * (2 * per_layer + again / candidate.every) if layout.tensor > 1 else 0.0
     tensor *= 1 - practice.tensor_hidden
     context = 0.0
     if layout.context > 1:
-        keys = 2 * tokens * layout.context * model.key_value_heads * model.head_size * _HALF / layout.tensor
+        keys = 2 * tokens * layout.context * model.key_value_heads * model.head_size * number / layout.tensor
         times = 2 + (candidate.checkpointing != "none") / candidate.every
         context = layers * times * links.context.gather(keys)
     data, hidden = _data(workload, candidate, cluster, practice, layers, layer)
     forward, backward = layer.forward * layers + head / 3, layer.backward * layers + head * 2 / 3
     recompute = layer.recompute * layers
-    sends = 0.0
+    sends = wait = 0.0
     if layout.pipeline > 1:
         chunks = practice.virtual_stages or layout.stages_per_process
-        sends = links.pipeline.send(states)
         # Schedules with several stages per process ask for what comes next before they need it.
         ahead = forward / chunks if chunks > 1 else 0.0
-        sends = 2 * chunks * max(0.0, sends - ahead)
-    wait = 0.0
-    if layout.pipeline > 1:
+        sends = 2 * chunks * max(0.0, links.pipeline.send(states) - ahead)
         communication = tensor + context
         if practice.virtual_stages:
             share = (layout.pipeline - 1) / (practice.virtual_stages * micro_batches)
@@ -181,13 +121,10 @@ def step_time(
                 backward_weight=backward / 2,
             )
         wait = share * micro_batches * (forward + backward + recompute + communication + sends)
-    mine = parameter_count(model, workload.vocab_size) / (layout.tensor * layout.pipeline)
-    shared = layout.data_shard * layout.context
-    speed = efficiency(cluster).memory * cluster.memory_bandwidth
     return StepTime(
         compute=micro_batches * (forward + backward),
         recompute=micro_batches * recompute,
-        optimizer=mine / shared * _OPTIMIZER_BYTES / speed,
+        optimizer=_optimizer(workload, layout, cluster),
         tensor=micro_batches * tensor,
         context=micro_batches * context,
         data=data,
@@ -195,11 +132,6 @@ def step_time(
         bubble=wait,
         hidden=hidden,
     )
-
-
-def efficiency(cluster: Cluster) -> Efficiency:
-    """Of the cluster's device."""
-    return next((found for name, found in _EFFICIENCY if name in cluster.device), _ANY)
 
 
 def mfu(workload: Workload, cluster: Cluster, seconds: float) -> float:
@@ -211,113 +143,42 @@ def mfu(workload: Workload, cluster: Cluster, seconds: float) -> float:
     return flops / seconds / cluster.devices / cluster.peak(workload.precision)
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """Seconds of one layer for one micro-batch on one device."""
-
-    forward: float
-    backward: float
-    recompute: float
-
-
-def _layer(workload: Workload, candidate: Candidate, cluster: Cluster, practice: Practice) -> _Layer:
-    fused = workload.compile if practice.fused_layers is None else practice.fused_layers
-    rates = efficiency(cluster)
-    float8 = workload.precision == "float8"
-    return _layer_seconds(
-        workload.model,
-        workload.sequence_length,
-        candidate.micro_batch_size,
-        candidate.layout.tensor,
-        candidate.layout.context,
-        candidate.checkpointing,
-        candidate.every,
-        fused,
-        practice.fused_attention,
-        practice.sequence_parallel,
-        practice.recompute_stops,
-        cluster.peak(workload.precision) * (rates.float8 if float8 else rates.products),
-        cluster.peak("float32" if workload.precision == "float32" else "bfloat16")
-        * rates.attention
-        * practice.attention_speed,
-        cluster.memory_bandwidth * rates.memory,
-        _CAST_BYTES if float8 else 0,
-        rates.launch,
-    )
-
-
 @lru_cache(maxsize=4096)
-def _layer_seconds(
-    model: ModelConfig,
-    length: int,
-    micro_batch_size: int,
-    tensor: int,
-    context: int,
-    checkpointing: Checkpointing,
-    every: int,
-    fused: bool,
-    fused_attention: bool,
-    sequence_parallel: bool,
-    recompute_stops: bool,
-    product_rate: float,
-    attention_rate: float,
-    memory_rate: float,
-    cast_bytes: int,
-    launch: float,
-) -> _Layer:
-    hidden, mlp = model.hidden_size, model.mlp_size
-    tokens = micro_batch_size * length / context
-    keys = 2 * model.key_value_heads * model.head_size
-
-    def product(inputs: float, outputs: float) -> float:
-        moved = _HALF * (tokens * (inputs + outputs) + inputs * outputs) + cast_bytes * tokens * inputs
-        return 2 * tokens * inputs * outputs / product_rate + moved / memory_rate
-
-    up = (mlp_matrices(model) - 1) * product(hidden, mlp / tensor)
-    products = product(hidden, (hidden + keys) / tensor) + product(hidden / tensor, hidden)
-    down = product(mlp / tensor, hidden)
-    products += up + down
-    # Of the scores of every token with every token, causality leaves half.
-    attention = 2 * tokens * length * hidden / tensor / attention_rate
-    if not fused_attention:
-        # Scores are written, scaled, masked, made a softmax and read again: both halves, in half precision.
-        heads = model.num_attention_heads / tensor
-        attention = 2 * attention + _SCORE_PASSES * _HALF * tokens * length * heads / memory_rate
-    factor, mlp_factor = (_TRAFFIC_FUSED, _MLP_FUSED) if fused else (_TRAFFIC_EAGER, _MLP_EAGER)
-    between = _HALF * tokens * mlp_factor * mlp_matrices(model) * mlp / tensor / memory_rate
-    # Norms and additions work on the tokens that a process keeps between the products.
-    share = tensor if sequence_parallel else 1
-    other = _HALF * tokens * factor * hidden / share / memory_rate + between
-    forward = products + attention + other + launch
-    backward = _BACKWARD * (products + other) + _ATTENTION_BACKWARD * attention + launch
-    # The backward pass needs what goes into a layer's last product, not what comes out of it.
-    whole = forward - down if recompute_stops else forward
-    recompute = {"none": 0.0, "selective": up + other + launch, "full": whole}[checkpointing]
-    return _Layer(forward, backward, recompute / every)
-
-
-def _head(workload: Workload, tensor: int, tokens: float, cluster: Cluster) -> float:
-    """Seconds of output embedding and loss for one micro-batch, backward pass included."""
-    rates = efficiency(cluster)
-    rate = cluster.peak("float32" if workload.precision == "float32" else "bfloat16") * rates.products
-    logits = tokens * workload.vocab_size / tensor
-    moved = logits * _LOGIT_BYTES / (cluster.memory_bandwidth * rates.memory)
-    return 6 * logits * workload.model.hidden_size / rate + moved
-
-
-@lru_cache(maxsize=4096)
-def _busiest(model_layers: int, layout: Layout) -> tuple[int, bool]:
-    """Layers of the process that has most to do, and whether it has the head."""
+def _busiest(model_layers: int, layout: Layout, head: float) -> tuple[int, bool]:
+    """Layers of the process that has most to do, and whether it has the head, which takes as long as `head`
+    layers."""
     if layout.pipeline == 1:
         return model_layers, True
-    counts = [
-        sum(len(stage_layers(stage, layout.stages, model_layers)) for stage in layout.stage_ids(rank))
+    owner = layout.stage_owner(layout.stages - 1)
+    found = [
+        (sum(len(stage_layers(stage, layout.stages, model_layers)) for stage in layout.stage_ids(rank)), rank)
         for rank in range(layout.pipeline)
     ]
-    owner = layout.stage_owner(layout.stages - 1)
-    # The head is worth a layer or two: where its process has as many layers as the others, it is the slowest.
-    most = max(counts)
-    return most, counts[owner] == most
+    layers, rank = max(found, key=lambda one: one[0] + head * (one[1] == owner))
+    return layers, rank == owner
+
+
+def _optimizer(workload: Workload, layout: Layout, cluster: Cluster) -> float:
+    """Seconds of the optimizer's step: traffic to memory, and with Muon the products of five iterations.
+
+    Of a matrix with m rows or columns, whichever are fewer, and n of the other, an iteration takes
+    2 m (2 m n + m^2) operations (Jordan 2024). Every matrix is computed once by each group of processes that
+    share it.
+    """
+    model = workload.model
+    shared = layout.data_shard * layout.context * layout.tensor * layout.pipeline
+    mine = parameter_count(model, workload.vocab_size) / shared
+    seconds = mine * _OPTIMIZER_BYTES / memory_rate(cluster)
+    if workload.optimizer == "muon":
+        hidden, mlp = model.hidden_size, model.mlp_size
+        keys = 2 * model.key_value_heads * model.head_size
+        shapes = [(hidden, hidden + keys), (hidden, hidden)] + [(hidden, mlp)] * mlp_matrices(model)
+        flops = sum(
+            _MUON_ITERATIONS * 2 * min(shape) * (2 * shape[0] * shape[1] + min(shape) ** 2)
+            for shape in shapes
+        )
+        seconds += flops * model.num_hidden_layers / shared / product_rate(cluster, "bfloat16")
+    return seconds
 
 
 def _data(
@@ -326,7 +187,7 @@ def _data(
     cluster: Cluster,
     practice: Practice,
     layers: int,
-    layer: _Layer,
+    layer: LayerTime,
 ) -> tuple[float, float]:
     """Seconds of a step that FSDP's communication is waited for, and that it is hidden."""
     layout, model = candidate.layout, workload.model
@@ -334,9 +195,13 @@ def _data(
     if links.shard.size * links.replicate.size == 1:
         return 0.0, 0.0
     micro_batches = candidate.micro_batches(workload)
+    number = number_bytes(workload.precision)
     numbers = (block_matrices(model) + block_vectors(model)) / layout.tensor
-    roots = workload.vocab_size * model.hidden_size / layout.tensor
-    gather = links.shard.gather(numbers * _HALF)
+    roots = root_numbers(model, workload.vocab_size) / layout.tensor
+    if layout.pipeline > 1 and not model.tie_word_embeddings:
+        # Input and output embedding are on different processes.
+        roots /= 2
+    gather = links.shard.gather(numbers * number)
     scatter = links.shard.gather(numbers * practice.gradient_bytes)
     average = links.replicate.all_reduce(numbers * practice.gradient_bytes / links.shard.size)
     every = practice.sync_every_micro_batch and layout.pipeline == 1
@@ -352,7 +217,7 @@ def _data(
     exposed = layers * (times * (forward_wait + backward_wait) + last_wait)
     # Embeddings, head and last norm: before the first layer, and after it backward.
     exposed += times * (
-        links.shard.gather(roots * _HALF) + links.shard.gather(roots * practice.gradient_bytes)
+        links.shard.gather(roots * number) + links.shard.gather(roots * practice.gradient_bytes)
     )
     exposed += links.replicate.all_reduce(roots * practice.gradient_bytes / links.shard.size)
     everything = layers * (times * (gather + backward_total) + average)

@@ -1,7 +1,7 @@
 """What is to be planned: a model to train, and one way of training it.
 
-Nothing here knows of a cluster, and nothing in this folder but `reality.py` imports torch, so that
-`tsumugu plan` answers at once.
+Nothing here knows of a cluster, and nothing in this folder imports torch, so that `tsumugu plan` answers at
+once.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,11 @@ Precision = Literal["float32", "bfloat16", "float8"]
 """Of matrix products, as in `pretrain.precision`; weights, gradients and moments stay in float32."""
 Checkpointing = Literal["none", "selective", "full"]
 """As in `pretrain.activation_checkpointing.mode`."""
+
+
+def number_bytes(precision: Precision) -> int:
+    """Of a number that is computed with; what float8 leaves over, and what is sent, is in bfloat16."""
+    return 4 if precision == "float32" else 2
 
 
 @dataclass(frozen=True)
