@@ -10,8 +10,10 @@ from conftest import recipe_data
 from tsumugu.errors import TsumuguError
 from tsumugu.model.counts import flops_per_token
 from tsumugu.model.decoder import Decoder, count_parameters
+from tsumugu.planning.auto import choose_layout, training_of
+from tsumugu.planning.cluster import device_cluster
 from tsumugu.recipe import Recipe, load_recipe, recipe_schema, recipe_text
-from tsumugu.training.layout import LayoutConfig, Machines, Training, resolve_layout
+from tsumugu.training.layout import LayoutConfig
 from tsumugu.training.schedule import learning_rate, samples_before
 from tsumugu.training.throughput import peak_flops
 
@@ -209,22 +211,14 @@ def test_the_schedules_are_those_that_the_recipes_name(large: Recipe) -> None:
 
 @pytest.mark.parametrize("processes", [8, 64, 128])
 def test_a_large_recipe_has_a_layout_on_machines_of_eight_gpus(large: Recipe, processes: int) -> None:
-    config = large.pretrain
-    training = Training(
-        model=large.model,
-        vocab_size=vocabulary(large),
-        sequence_length=config.sequence_length,
-        batch_sizes=(config.global_batch_size,),
-        micro_batch_size=config.micro_batch_size,
-        checkpointing=config.activation_checkpointing.mode,
-        compile=config.compile,
-    )
-    machines = Machines(processes, 8, memory=85 * 10**9, device="NVIDIA A100-SXM4-80GB")
+    cluster = device_cluster("NVIDIA A100-SXM4-80GB", processes, 8, memory=85 * 10**9)
+    training = training_of(large, vocabulary(large), cluster)
     # Models of this size need no more than shared weights.
-    layout = resolve_layout(config.layout, training, machines)
+    layout, micro_batch_size = choose_layout(large.pretrain.layout, training, cluster)
     assert layout.data == processes
+    assert micro_batch_size == large.pretrain.micro_batch_size
     # The degrees of a cluster with slow networks between nodes.
-    assert resolve_layout(LayoutConfig(tensor=8), training, machines).tensor == 8
+    assert choose_layout(LayoutConfig(tensor=8), training, cluster)[0].tensor == 8
 
 
 def test_the_steps_of_the_smaller_one_fill_the_hours_that_line_states() -> None:

@@ -1,6 +1,7 @@
 """Time of a step and the search over layouts: what must hold whatever the constants are."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
@@ -10,7 +11,7 @@ from tsumugu.planning.cluster import find_cluster
 from tsumugu.planning.network import network
 from tsumugu.planning.search import FILLED, Choices, search
 from tsumugu.planning.timing import mfu, step_time
-from tsumugu.planning.workload import Candidate, Practice, Workload
+from tsumugu.planning.workload import Candidate, Checkpointing, Practice, Workload
 from tsumugu.training.layout import Layout, Machines, Training, layout_faults
 
 LINE = Workload(
@@ -39,9 +40,10 @@ SEVENTY = Workload(
 A100 = find_cluster("64xA100-80GB")
 
 
-def seconds(layout: Layout, cluster: str = "64xA100-80GB", **changes: object) -> float:
-    candidate = replace(Candidate(layout, 4, "selective"), **changes)
-    return step_time(LINE, candidate, find_cluster(cluster)).seconds
+def seconds(
+    layout: Layout, cluster: str = "64xA100-80GB", mode: Checkpointing = "selective", every: int = 1
+) -> float:
+    return step_time(LINE, Candidate(layout, 4, mode, every), find_cluster(cluster)).seconds
 
 
 def test_a_step_is_the_sum_of_its_parts_and_no_faster_than_the_peak() -> None:
@@ -56,9 +58,9 @@ def test_a_step_is_the_sum_of_its_parts_and_no_faster_than_the_peak() -> None:
 
 def test_what_is_computed_again_takes_time() -> None:
     layout = Layout(data_shard=64)
-    times = [seconds(layout, checkpointing=mode) for mode in ("none", "selective", "full")]
+    times = [seconds(layout, mode=mode) for mode in get_args(Checkpointing)]
     assert times == sorted(times)
-    assert seconds(layout, checkpointing="full", every=2) < times[2]
+    assert seconds(layout, mode="full", every=2) < times[2]
 
 
 def test_a_faster_device_and_a_faster_network_are_faster() -> None:

@@ -8,6 +8,8 @@ from pydantic import ValidationError
 
 from tsumugu.errors import TsumuguError
 from tsumugu.model.config import ModelConfig
+from tsumugu.planning.auto import choose_layout
+from tsumugu.planning.cluster import device_cluster
 from tsumugu.training.layout import (
     Layout,
     LayoutConfig,
@@ -23,6 +25,7 @@ TRAINING = Training(
     sequence_length=64,
     batch_sizes=(8,),
     micro_batch_size=None,
+    precision="float32",
 )
 LARGE = replace(
     TRAINING,
@@ -31,16 +34,24 @@ LARGE = replace(
     sequence_length=4096,
     batch_sizes=(512,),
     micro_batch_size=2,
+    precision="bfloat16",
 )
 
 
 A100 = "NVIDIA A100-SXM4-80GB"
 
 
+def auto(training: Training, device: str, processes: int, per_node: int, memory: int | None = None) -> Layout:
+    cluster = device_cluster(device, processes, per_node, memory=memory)
+    return choose_layout(LayoutConfig(auto=True), training, cluster)[0]
+
+
 def refusal(layout: dict[str, Any] | str, processes: int, **changes: Any) -> str:
     with pytest.raises(TsumuguError) as caught:
-        resolve_layout(
-            LayoutConfig.model_validate(layout), replace(TRAINING, **changes), Machines(processes, processes)
+        choose_layout(
+            LayoutConfig.model_validate(layout),
+            replace(TRAINING, **changes),
+            device_cluster("cpu", processes, processes, memory=None),
         )
     return str(caught.value)
 
@@ -62,7 +73,7 @@ def refusal(layout: dict[str, Any] | str, processes: int, **changes: Any) -> str
         (
             {"context": 2, "tensor": 2},
             4,
-            {"sequence_length": 68, "float8": True},
+            {"sequence_length": 68, "precision": "float8"},
             "float8 works with tensor = 1",
         ),
         ({"pipeline": 8}, 8, {}, "8 stages are more than the model's 4 layers; lower pipeline"),
@@ -134,40 +145,68 @@ def test_the_word_auto_reads_back_unchanged() -> None:
 @pytest.mark.parametrize(
     ("training", "machines", "degrees"),
     [
-        (TRAINING, Machines(1, 1), (1, 1, 1)),
+        (TRAINING, ("cpu", 1, 1), (1, 1, 1)),
         # As many sequences as processes: data parallelism alone.
-        (TRAINING, Machines(8, 8), (8, 1, 1)),
+        (TRAINING, ("cpu", 8, 8), (8, 1, 1)),
         # More processes than sequences: what is left shares matrices, then layers.
-        (TRAINING, Machines(16, 8), (8, 2, 1)),
-        (replace(TRAINING, batch_sizes=(2, 8)), Machines(4, 4), (2, 2, 1)),
-        (replace(TRAINING, batch_sizes=(6,), micro_batch_size=1), Machines(4, 4), (2, 2, 1)),
-        (replace(TRAINING, vocab_size=481, batch_sizes=(6,)), Machines(4, 4), (2, 1, 2)),
-        (LARGE, Machines(8, 8, 80 * 10**9, A100), (8, 1, 1)),
-        (LARGE, Machines(64, 8, 80 * 10**9, A100), (64, 1, 1)),
-        (replace(LARGE, checkpointing="full"), Machines(64, 8, 12 * 10**9, A100), (64, 1, 1)),
+        (TRAINING, ("cpu", 16, 8), (8, 2, 1)),
+        (replace(TRAINING, batch_sizes=(2, 8)), ("cpu", 4, 4), (2, 2, 1)),
+        (replace(TRAINING, batch_sizes=(6,), micro_batch_size=1), ("cpu", 4, 4), (2, 2, 1)),
+        (replace(TRAINING, vocab_size=481, batch_sizes=(6,)), ("cpu", 4, 4), (2, 1, 2)),
+        (LARGE, (A100, 8, 8, 80 * 10**9), (8, 1, 1)),
+        (LARGE, (A100, 64, 8, 80 * 10**9), (64, 1, 1)),
+        (replace(LARGE, checkpointing="full"), (A100, 64, 8, 12 * 10**9), (64, 1, 1)),
     ],
 )
 def test_auto_prefers_data_parallelism(
-    training: Training, machines: Machines, degrees: tuple[int, int, int]
+    training: Training, machines: tuple[Any, ...], degrees: tuple[int, int, int]
 ) -> None:
-    layout = resolve_layout(LayoutConfig(auto=True), training, machines)
+    layout = auto(training, *machines)
     assert (layout.data, layout.tensor, layout.pipeline) == degrees
 
 
 def test_auto_shards_weights_where_whole_ones_do_not_fit() -> None:
     # Weights, gradients and moments of 3.7 billion parameters are 60 GB; activations come on top.
-    layout = resolve_layout(LayoutConfig(auto=True), LARGE, Machines(8, 8, 80 * 10**9, A100))
-    assert layout.data_shard > 1
+    assert auto(LARGE, A100, 8, 8, 80 * 10**9).data_shard > 1
 
 
 def test_auto_shares_matrices_or_layers_where_a_device_is_too_small() -> None:
-    layout = resolve_layout(LayoutConfig(auto=True), LARGE, Machines(64, 8, 12 * 10**9, A100))
+    layout = auto(LARGE, A100, 64, 8, 12 * 10**9)
     assert layout.tensor * layout.pipeline * layout.context > 1
 
 
 def test_auto_says_how_much_is_missing_where_nothing_fits() -> None:
     with pytest.raises(TsumuguError, match=r"needs \d+ GiB per device at least, of 4"):
-        resolve_layout(LayoutConfig(auto=True), LARGE, Machines(2, 2, 4 * 10**9, A100))
+        auto(LARGE, A100, 2, 2, 4 * 10**9)
+
+
+@pytest.mark.parametrize("micro_batch_size", [None, 128])
+def test_auto_takes_large_micro_batches_where_they_fit(micro_batch_size: int | None) -> None:
+    training = replace(TRAINING, batch_sizes=(128,), micro_batch_size=micro_batch_size)
+    cluster = device_cluster("cpu", 1, 1, memory=None)
+    assert choose_layout(LayoutConfig(auto=True), training, cluster) == (Layout(), 128)
+
+
+def test_auto_takes_smaller_micro_batches_where_the_whole_share_fits_nowhere() -> None:
+    training = replace(LARGE, micro_batch_size=None)
+    cluster = device_cluster(A100, 8, 8, memory=80 * 10**9)
+    layout, micro = choose_layout(LayoutConfig(auto=True), training, cluster)
+    assert 1 <= micro < 512 // layout.data
+
+
+def test_auto_reckons_with_the_precision_of_the_training() -> None:
+    # Twice the bytes of activations: what fits in bfloat16 does not in float32.
+    half = replace(LARGE, micro_batch_size=16, checkpointing="selective", compile=True)
+    memory = next(gb for gb in range(20, 200) if fits(half, gb)) + 2
+    assert not fits(replace(half, precision="float32"), memory)
+
+
+def fits(training: Training, gigabytes: int) -> bool:
+    try:
+        auto(training, A100, 8, 8, gigabytes * 10**9)
+    except TsumuguError:
+        return False
+    return True
 
 
 def test_degrees_that_are_not_given_are_those_that_are_left() -> None:

@@ -4,12 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from tsumugu.errors import TsumuguError
-from tsumugu.planning.auto import pick_layout
+from tsumugu.planning.auto import choose_layout, training_of
 from tsumugu.planning.cluster import Cluster, find_cluster
 from tsumugu.planning.search import Choices, Plan, search
 from tsumugu.planning.workload import Candidate, Precision, Workload
 from tsumugu.recipe import Recipe
-from tsumugu.training.layout import Machines, Training, micro_batch_size, resolve_layout
 from tsumugu.training.schedule import batch_sizes
 
 
@@ -19,7 +18,7 @@ def plan(recipe: Recipe, cluster: Cluster) -> Plan:
     Raises:
         TsumuguError: the device cannot compute in the recipe's precision, or its tokenizer cannot be read.
     """
-    return search(workload(recipe), cluster, Choices(batch_sizes=batch_sizes(recipe.pretrain)))
+    return search(workload(recipe, cluster), cluster, Choices(batch_sizes=batch_sizes(recipe.pretrain)))
 
 
 def cluster_of(recipe: Recipe, text: str | None, usd_per_hour: float | None) -> Cluster:
@@ -39,22 +38,21 @@ def cluster_of(recipe: Recipe, text: str | None, usd_per_hour: float | None) -> 
     return cluster if price is None else replace(cluster, usd_per_hour=price)
 
 
-def workload(recipe: Recipe) -> Workload:
-    """What the recipe trains.
+def workload(recipe: Recipe, cluster: Cluster | None = None) -> Workload:
+    """What the recipe trains; on `cluster`, if `precision: auto` is to be what that device has.
 
     Raises:
         TsumuguError: its tokenizer exists already and cannot be read.
     """
     config = recipe.pretrain
-    # On all devices that are rented, `auto` is bfloat16.
-    precision: Precision = "bfloat16" if config.precision == "auto" else config.precision
+    best: Precision = cluster.best_precision if cluster else "bfloat16"
     return Workload(
         model=recipe.model,
         vocab_size=vocab_size(recipe),
         sequence_length=config.sequence_length,
         global_batch_size=config.global_batch_size,
         steps=config.steps,
-        precision=precision,
+        precision=best if config.precision == "auto" else config.precision,
         optimizer=config.optimizer.name,
         compile=config.compile,
     )
@@ -67,27 +65,9 @@ def own_candidate(recipe: Recipe, cluster: Cluster) -> Candidate:
         TsumuguError: its layout cannot work on so many devices, or with `auto` none does.
     """
     config = recipe.pretrain
+    training = training_of(recipe, vocab_size(recipe), cluster)
+    layout, micro = choose_layout(config.layout, training, cluster)
     checkpointing = config.activation_checkpointing
-    training = Training(
-        model=recipe.model,
-        vocab_size=vocab_size(recipe),
-        sequence_length=config.sequence_length,
-        batch_sizes=batch_sizes(config),
-        micro_batch_size=config.micro_batch_size,
-        checkpointing=checkpointing.mode,
-        checkpointing_every=checkpointing.every,
-        compile=config.compile,
-        float8=config.precision == "float8",
-    )
-    if config.layout.auto:
-        found, reasons = pick_layout(training, cluster)
-        if found is None:
-            raise TsumuguError(f"pretrain.layout: auto finds nothing:\n{reasons}")
-        layout = found
-    else:
-        machines = Machines(cluster.devices, cluster.devices_per_node)
-        layout = resolve_layout(config.layout, training, machines)
-    micro = micro_batch_size(layout, training, min(training.batch_sizes))
     return Candidate(layout, micro, checkpointing.mode, checkpointing.every, reshard=layout.pipeline == 1)
 
 

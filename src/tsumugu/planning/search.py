@@ -248,14 +248,16 @@ def _candidates(
         for schedule in schedules:
             layout = Layout(data // shard, shard, context, tensor, pipeline, schedule)
             share = workload.global_batch_size // data
-            sizes = choices.micro_batch_sizes(layout) if choices.micro_batch_sizes else _divisors(share)
+            sizes = (
+                choices.micro_batch_sizes(layout)
+                if choices.micro_batch_sizes
+                else [size for size in _divisors(share) if size <= _MICRO_BATCHES]
+            )
             for mode in modes:
                 if mode != "none" and schedule in SPLIT_BACKWARD and pipeline > 1:
                     # Selective cannot be; full computes layers again for each of their matrices.
                     continue
                 for size in sizes:
-                    if size > _MICRO_BATCHES:
-                        break
                     if not _works(workload, cluster, choices, layout, size, mode, faults):
                         continue
                     every = choices.every if mode != "none" else 1
@@ -279,7 +281,9 @@ def _works(
         micro_batch_size=micro_batch_size,
         checkpointing=mode,
         compile=workload.compile,
-        float8=workload.precision == "float8",
+        checkpointing_every=choices.every,
+        precision=workload.precision,
+        optimizer=workload.optimizer,
     )
     found = layout_faults(layout, training, Machines(cluster.devices, cluster.devices_per_node))
     faults += found[:1]

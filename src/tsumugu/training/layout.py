@@ -147,7 +147,8 @@ class Training:
     checkpointing: Literal["none", "selective", "full"] = "none"
     checkpointing_every: int = 1
     compile: bool = False
-    float8: bool = False
+    precision: Literal["float32", "bfloat16", "float8"] = "bfloat16"
+    optimizer: Literal["adamw", "muon"] = "adamw"
 
 
 @dataclass(frozen=True)
@@ -156,46 +157,24 @@ class Machines:
 
     processes: int = 1
     processes_per_node: int = 1
-    memory: int | None = None
-    """Bytes of one device; None if unknown."""
-    device: str = "cpu"
-    """As `torch.cuda.get_device_name()` says it, or `cpu`."""
 
 
 def resolve_layout(config: LayoutConfig, training: Training, machines: Machines) -> Layout:
-    """The layout to use.
+    """The layout that `config` writes out; `planning/auto.py` chooses one for `auto`.
 
     Raises:
         TsumuguError: it cannot work; the message says what to change.
     """
-    if config.auto:
-        # The planner reckons with layouts, and so imports this module.
-        from tsumugu.planning.auto import pick_layout
-        from tsumugu.planning.cluster import device_cluster
-
-        cluster = device_cluster(
-            machines.device, machines.processes, machines.processes_per_node, memory=machines.memory
-        )
-        found, reasons = pick_layout(training, cluster)
-        if found is None:
-            count = "one process" if machines.processes == 1 else f"{machines.processes} processes"
-            raise TsumuguError(
-                f"pretrain.layout: auto finds nothing for {count}:\n{reasons}\nStart another number of "
-                "processes, change global_batch_size, micro_batch_size or activation_checkpointing, or write "
-                "the degrees"
-            )
-        layout = found
-    else:
-        others = config.data_replicate * config.context * config.tensor * config.pipeline
-        shard = config.data_shard or max(1, machines.processes // others)
-        layout = Layout(
-            config.data_replicate,
-            shard,
-            config.context,
-            config.tensor,
-            config.pipeline,
-            config.pipeline_schedule,
-        )
+    others = config.data_replicate * config.context * config.tensor * config.pipeline
+    shard = config.data_shard or max(1, machines.processes // others)
+    layout = Layout(
+        config.data_replicate,
+        shard,
+        config.context,
+        config.tensor,
+        config.pipeline,
+        config.pipeline_schedule,
+    )
     faults = layout_faults(layout, training, machines)
     if faults:
         lines = "\n".join(f"  - {fault}" for fault in faults)
@@ -229,7 +208,7 @@ def layout_faults(layout: Layout, training: Training, machines: Machines) -> lis
             f"{layout.processes} processes (torchrun --nproc-per-node), or change the layout"
         )
     faults += _tensor_faults(layout.tensor, training, context=layout.context)
-    if training.float8 and layout.tensor > 1:
+    if training.precision == "float8" and layout.tensor > 1:
         faults.append("precision = float8 works with tensor = 1 only; choose bfloat16, or another degree")
     if layout.context > 1 and training.sequence_length % (2 * layout.context):
         faults.append(

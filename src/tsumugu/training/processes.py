@@ -21,7 +21,8 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.distributed_c10d import PrefixStore
 
 from tsumugu.errors import TsumuguError
-from tsumugu.training.layout import Layout, Machines
+from tsumugu.planning.cluster import Cluster, device_cluster
+from tsumugu.training.layout import Layout
 
 MESH = ("pipeline", "data_replicate", "data_shard", "context", "tensor")
 """Dimensions of the mesh, the closest neighbours last."""
@@ -174,13 +175,16 @@ def is_lost(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and bool(_LOST.search(str(error)))
 
 
-def machines(process: Process) -> Machines:
-    """What `layout: auto` must know."""
-    memory = None
-    if process.device.type == "cuda":
-        memory = torch.cuda.get_device_properties(process.device).total_memory
+def device_memory(device: torch.device) -> int | None:
+    """Bytes of a GPU; None for a CPU."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
+
+
+def this_cluster(process: Process) -> Cluster:
+    """What there is to train on, as the planner knows it."""
     name = torch.cuda.get_device_name(process.device) if process.device.type == "cuda" else "cpu"
-    return Machines(process.world_size, process.local_world_size, memory, name)
+    memory = device_memory(process.device)
+    return device_cluster(name, process.world_size, process.local_world_size, memory=memory)
 
 
 def _store(process: Process) -> PrefixStore:

@@ -9,9 +9,11 @@ import torch
 
 from tsumugu.engine import Resources
 from tsumugu.errors import TsumuguError
+from tsumugu.files import read_json, write_json
 from tsumugu.model.counts import flops_per_token
 from tsumugu.model.decoder import Decoder
 from tsumugu.pipeline import Counts, StageContext, run_stages, say_on_stderr, stage_context
+from tsumugu.planning.auto import choose_layout, training_of
 from tsumugu.recipe import Recipe
 from tsumugu.tokenizer.encoder import load_encoder
 from tsumugu.tokens.loader import Loader
@@ -22,27 +24,27 @@ from tsumugu.training.blocks import prepare_blocks
 from tsumugu.training.checkpoint import latest_checkpoint, load_weights
 from tsumugu.training.device import product_dtype
 from tsumugu.training.job import Job
-from tsumugu.training.layout import SPLIT_BACKWARD, Layout, Training, micro_batch_size, resolve_layout
+from tsumugu.training.layout import SPLIT_BACKWARD, Layout
 from tsumugu.training.metrics import read_metrics
 from tsumugu.training.parallelize import ParallelModel, Settings, build_model
 from tsumugu.training.processes import (
     Process,
     build_mesh,
+    device_memory,
     first_before_others,
     hear,
-    machines,
     process_group,
     tell,
+    this_cluster,
     this_process,
 )
-from tsumugu.training.schedule import batch_sizes
 from tsumugu.training.throughput import peak_flops
 from tsumugu.training.tracking import Trackers, open_trackers
 from tsumugu.training.trainer import train
 from tsumugu.training.validation import held_out
 from tsumugu.training.whole import whole_bytes
 
-_WORD = "pretrain"
+_WORD, _LAYOUT = "pretrain", "layout"
 _SHARE_FOR_WHOLE = 0.4
 """Of a device's memory, for the whole model beside its parts and their optimizer."""
 _TRAIN, _DONE, _FAILED = "train", "done", "failed"
@@ -64,7 +66,9 @@ def pretrain_together(recipe: Recipe, run_folder: Path, *, resources: Resources)
     tokenizer = run_folder / "tokenizer"
     if tokenizer.exists():
         # Before there is a process group.
-        _layout(recipe, load_encoder(tokenizer).vocab_size, process)
+        cluster = this_cluster(process)
+        training = training_of(recipe, load_encoder(tokenizer).vocab_size, cluster)
+        choose_layout(recipe.pretrain.layout, training, cluster)
     with process_group(process):
         if process.is_first:
             _run_for_all(recipe, run_folder, resources)
@@ -106,8 +110,7 @@ def _train(context: StageContext, process: Process) -> Counts:
     recipe, config = context.recipe, context.recipe.pretrain
     _choose_kernels(process.device, deterministic=config.deterministic)
     encoder = load_encoder(context.inputs["tokenizer"])
-    layout, training = _layout(recipe, encoder.vocab_size, process)
-    micro = micro_batch_size(layout, training, min(training.batch_sizes))
+    layout, micro = _layout(context, encoder.vocab_size, process)
     model = _build(recipe, encoder.vocab_size, layout, micro, process)
 
     tokens = context.inputs["tokens"]
@@ -124,7 +127,7 @@ def _train(context: StageContext, process: Process) -> Counts:
         if (
             layout.pipeline > 1
             and layout.pipeline_schedule in SPLIT_BACKWARD
-            and training.checkpointing == "full"
+            and config.activation_checkpointing.mode == "full"
         ):
             say_on_stderr(
                 f"pretrain: {layout.pipeline_schedule} computes checkpointed layers again for each of their "
@@ -192,20 +195,31 @@ def _train(context: StageContext, process: Process) -> Counts:
     }
 
 
-def _layout(recipe: Recipe, vocab_size: int, process: Process) -> tuple[Layout, Training]:
-    config = recipe.pretrain
-    training = Training(
-        model=recipe.model,
-        vocab_size=vocab_size,
-        sequence_length=config.sequence_length,
-        batch_sizes=batch_sizes(config),
-        micro_batch_size=config.micro_batch_size,
-        checkpointing=config.activation_checkpointing.mode,
-        checkpointing_every=config.activation_checkpointing.every,
-        compile=config.compile,
-        float8=config.precision == "float8",
-    )
-    return resolve_layout(config.layout, training, machines(process)), training
+def _layout(context: StageContext, vocab_size: int, process: Process) -> tuple[Layout, int]:
+    """The layout and the sequences of a forward pass, the same on all processes.
+
+    The first process chooses for all, since devices may differ a little. A training that goes on keeps what
+    was chosen when it began, if it has as many processes: its bits depend on it.
+    """
+    if not process.is_first:
+        word = hear(_LAYOUT)
+        return Layout(**word["layout"]), word["micro_batch_size"]
+    recipe, path = context.recipe, context.folder.parent / "pretrain-logs" / "layout.json"
+    cluster = this_cluster(process)
+    training = training_of(recipe, vocab_size, cluster)
+    layout, micro = choose_layout(recipe.pretrain.layout, training, cluster)
+    if recipe.pretrain.layout.auto:
+        goes_on = latest_checkpoint(context.folder / "checkpoints") is not None
+        kept = read_json(path) if goes_on and path.exists() else None
+        if kept and Layout(**kept["layout"]).processes == layout.processes:
+            written = recipe.pretrain.micro_batch_size
+            if written in (None, kept["micro_batch_size"]):
+                layout, micro = Layout(**kept["layout"]), kept["micro_batch_size"]
+        say_on_stderr(f"pretrain: layout auto is {layout}, reckoned for {cluster.device}")
+    word = {"layout": asdict(layout), "micro_batch_size": micro}
+    write_json(path, word)
+    tell(_LAYOUT, word)
+    return layout, micro
 
 
 def _build(recipe: Recipe, vocab_size: int, layout: Layout, micro: int, process: Process) -> ParallelModel:
@@ -235,7 +249,7 @@ def _build(recipe: Recipe, vocab_size: int, layout: Layout, micro: int, process:
 
 
 def _refuse_too_large(recipe: Recipe, vocab_size: int, process: Process) -> None:
-    memory = machines(process).memory
+    memory = device_memory(process.device)
     needed = whole_bytes(
         recipe.model, vocab_size, dtype=product_dtype(recipe.pretrain.precision, process.device)
     )
