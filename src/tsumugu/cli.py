@@ -106,7 +106,8 @@ _STAGES = {
         "Afterwards, and before (each has its own --help):\n"
         "  tsumugu release export CHECKPOINT DIR      any checkpoint as a model directory\n"
         "  tsumugu release check DIR                  a model directory as a stranger meets it\n"
-        "  tsumugu release push DIR OWNER/NAME        to the Hugging Face hub",
+        "  tsumugu release push DIR OWNER/NAME        to the Hugging Face hub\n"
+        "  tsumugu release gguf DIR                   one file for llama.cpp",
     ),
     "tune": (
         "the released model taught to answer",
