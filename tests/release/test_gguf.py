@@ -205,7 +205,7 @@ def test_the_tokenizers_settings_are_in_the_file(directory: Path, tmp_path: Path
     assert len(found["tokenizer.ggml.tokens"]) == found["llama.vocab_size"]
 
 
-def test_answers_end_where_generation_config_says_and_conversations_begin_as_the_template_does(
+def test_answers_end_where_generation_config_says_and_nothing_is_put_before_a_conversation(
     directory: Path, tmp_path: Path
 ) -> None:
     (directory / "chat_template.jinja").write_text("{{ messages[0].content }}", encoding="utf-8")
@@ -215,9 +215,6 @@ def test_answers_end_where_generation_config_says_and_conversations_begin_as_the
     assert found["tokenizer.chat_template"] == "{{ messages[0].content }}"
     assert found["tokenizer.ggml.add_bos_token"] is False
     assert "general.sampling.temp" not in found
-    (directory / "chat_template.jinja").write_text("{{ bos_token }}{{ messages[0].content }}")
-    found = fields(export_gguf(directory, tmp_path / "modern.gguf").path)
-    assert found["tokenizer.ggml.add_bos_token"] is True
     write_json(directory / "generation_config.json", {"eos_token_id": [4, 2, 5]})
     with pytest.raises(TsumuguError, match="two at most"):
         export_gguf(directory, tmp_path / "three.gguf")

@@ -217,7 +217,8 @@ def _head(path: Path, name: str, config: ModelConfig, vocabulary: Vocabulary, *,
     writer.add_token_types(list(vocabulary.kinds))
     for role, id_ in vocabulary.special.items():
         getattr(writer, f"add_{role}_token_id")(id_)
-    writer.add_add_bos_token(vocabulary.add_bos)
+    # The tokenizer puts none in front whatever stands here, and a chat template would lose its own.
+    writer.add_add_bos_token(False)
     writer.add_add_eos_token(False)
     writer.add_add_space_prefix(False)
     if vocabulary.template is not None:

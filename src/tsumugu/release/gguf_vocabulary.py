@@ -54,8 +54,6 @@ class Vocabulary:
     kinds: tuple[int, ...]
     special: dict[str, int]
     """Ids by role: bos, eos, ...; `eot` is another token that ends answers."""
-    add_bos: bool
-    """Whether `bos` stands before a prompt."""
     template: str | None
     """For conversations, in Jinja."""
 
@@ -91,8 +89,6 @@ def read_vocabulary(folder: Path, rows: int) -> Vocabulary:
         scores=(*scaled_scores(text_scores(model)), *[NEVER] * more),
         kinds=(*(_KINDS.get(piece.type, NORMAL) for piece in model.pieces), *[UNUSED] * more),
         special=special,
-        # A document begins with it; a conversation, only if the template says so.
-        add_bos="bos" in special and (template is None or "bos_token" in template),
         template=template,
     )
 
