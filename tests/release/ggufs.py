@@ -114,9 +114,10 @@ def logits(path: Path, ids: list[int]) -> Tensor:
             q, k, v = (linear(y, f"{at}attn_{letter}") for letter in "qkv")
         else:
             q, k, v = linear(y, at + "attn_qkv").chunk(3, dim=-1)
+        # [T, H or G, K]
         q, k, v = (
-            part.unflatten(-1, (count, -1)) for part, count in ((q, heads), (k, groups), (v, groups))
-        )  # [T, H or G, K]
+            part.reshape(len(ids), count, -1) for part, count in ((q, heads), (k, groups), (v, groups))
+        )
         if arch == "qwen3":
             q, k = norm(q, at + "attn_q_norm"), norm(k, at + "attn_k_norm")
         if arch != "gpt2":

@@ -1,5 +1,6 @@
 """The stage `tune` of a run: what it leaves, and that it is there only when it is asked for."""
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -17,6 +18,7 @@ from tsumugu.pipeline import run_stages
 from tsumugu.recipe import Recipe, load_recipe
 from tsumugu.release.check import check_release
 from tsumugu.release.loading import load_model, load_tokenizer
+from tsumugu.release.sums import read_sums, wrong_sums
 from tsumugu.stages import STAGES, stages_of
 from tsumugu.tuning import extra
 
@@ -104,6 +106,40 @@ def test_the_directory_is_the_releases_but_for_the_weights_and_the_template(
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "| sums | CC0-1.0 |" in card
     assert "DPO on 4 pairs" in card
+
+
+def test_what_is_released_is_the_model_and_no_record_of_the_run(tuned: tuple[Path, Path]) -> None:
+    folder = tuned[1] / "tune"
+    listed = read_sums(folder)
+    assert {"model.safetensors", "chat_template.jinja", "generation_config.json", "README.md"} <= {*listed}
+    # They name files of this machine and quote the data.
+    records = {"decisions.jsonl", "preference-decisions.jsonl", "samples.json", "scores.json"}
+    records |= {"metrics.jsonl", "preference-metrics.jsonl", "manifest.json"}
+    assert {path.name for path in folder.iterdir()} == {*listed} | records | {"SHA256SUMS"}
+    assert not {*listed} & records
+    assert not wrong_sums(folder)
+
+
+def test_one_can_talk_to_it(
+    tuned: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, file = tuned[1] / "tune", tmp_path / "talk.json"
+    sample = read_json(folder / "samples.json")[0]
+    lines = [sample["question"], f"/save {file}", "12に3を足すと？", f"/save {file}.2"]
+    stdin = io.TextIOWrapper(io.BytesIO("".join(f"{line}\n" for line in lines).encode()))
+    monkeypatch.setattr("sys.stdin", stdin)
+    assert main(["chat", str(folder), "--greedy", "--repetition-penalty", "1", "--max-new-tokens", "12"]) == 0
+    out, told = capsys.readouterr()
+    messages = read_json(file)["messages"]
+    # Asked in the form that was learned, it answers as it did when it was measured.
+    assert messages[1]["content"].strip() == sample["after"].strip()
+    assert sample["after"].strip() in out
+    assert [one["role"] for one in read_json(Path(f"{file}.2"))["messages"]] == ["user", "assistant"] * 2
+    assert "</s>" not in out
+    assert "error" not in told
 
 
 def test_the_report_shows_the_tuning_and_escapes_it(tuned: tuple[Path, Path]) -> None:
