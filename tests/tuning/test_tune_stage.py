@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from conftest import recipe_data
 from tsumugu.cli import main
@@ -154,6 +156,33 @@ def test_finished_tuning_is_not_run_again(tuned: tuple[Path, Path]) -> None:
     said: list[str] = []
     run_stages(load_recipe(tuned[0]), tuned[1], last="tune", resources=Resources(1), say=said.append)
     assert said[-1] == "tune: already done"
+
+
+def test_a_model_of_others_is_tuned_as_it_is_on_two_devices(
+    tuned: tuple[Path, Path], finished_run: Path, tmp_path: Path
+) -> None:
+    theirs = finished_run / "release"
+    data = yaml.safe_load(tuned[0].read_text(encoding="utf-8"))
+    data["tokenizer"] = {"path": str(theirs)}
+    data["model"] = {"weights": str(theirs)}
+    data["pretrain"] = {
+        "steps": 1,
+        "global_batch_size": 4,
+        "sequence_length": 64,
+        "optimizer": {"learning_rate": 1e-30},
+    }
+    data["evaluate"] = {"tasks": []}
+    data["tune"] |= {"processes": 2, "micro_batch_size": 2, "preference": None}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(data, allow_unicode=True), encoding="utf-8")
+    run = tmp_path / "run"
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    run_stages(recipe, run, last="tune", resources=Resources(1), say=lambda text: None)
+    found, wanted = (load_file(folder / "model.safetensors") for folder in (run / "release", theirs))
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    loss = read_json(run / "tune" / "manifest.json")["counts"]["answer_loss"]
+    assert loss["after"] < loss["before"]
+    assert not check_release(run / "tune").wrong
 
 
 def test_a_recipe_without_the_section_has_no_such_stage(recipe: Recipe, tmp_path: Path) -> None:
