@@ -1,8 +1,11 @@
 """`tsumugu release gguf`: every number of the model and every piece of the tokenizer are in the file."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -264,6 +267,48 @@ def test_the_command_names_the_file_after_the_card_and_never_overwrites(
     assert "is there already" in capsys.readouterr().err
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir() if each.name.startswith(".")] == []
+
+
+_MEASURE = """
+import ctypes, gc, json, re, sys
+from pathlib import Path
+import torch
+from tsumugu.release.gguf_export import export_gguf
+
+def kilobytes(key):
+    return int(re.search(key + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+folder, peaks = Path(sys.argv[1]), {}
+torch.set_num_threads(1)
+for kind in ("f16", "f32", "q8_0"):  # the first one brings all libraries in
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed is not there to be used again
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = kilobytes("VmRSS")
+    export_gguf(folder, folder / f"{kind}.gguf", kind=kind)
+    peaks[kind] = 1024 * (kilobytes("VmHWM") - before)
+del peaks["f16"]
+print(json.dumps(peaks))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from Linux's /proc")
+def test_a_tensor_is_in_memory_and_never_the_model(finished_run: Path, tmp_path: Path) -> None:
+    config = ModelConfig(architecture="llama", num_hidden_layers=12, hidden_size=512, num_attention_heads=8)
+    folder = write_directory(tmp_path / "model", config, finished_run / "tokenizer", rows=24_000)
+    largest, model = 4 * 24_000 * 512, (folder / "model.safetensors").stat().st_size
+    result = subprocess.run(
+        [sys.executable, "-c", _MEASURE, str(folder)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for kind, peak in json.loads(result.stdout).items():
+        print(
+            f"{kind}: {peak / 1e6:.0f} MB; the model has {model / 1e6:.0f} MB, a matrix {largest / 1e6:.0f}"
+        )
+        assert 0 < peak < 2.5 * largest < 0.8 * model
 
 
 def _normalised(folder: Path) -> None:
