@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ggufs import TEXTS, Spelling, write_directory
+from ggufs import TEXTS, Spelling, logits, write_directory
 
 from conftest import japanese_text
 from decoders import KINDS
 from tsumugu.evaluation.subject import open_subject
 from tsumugu.model.config import ModelConfig
+from tsumugu.release.gguf_export import KINDS as KINDS_OF_MATRICES
 from tsumugu.release.gguf_export import export_gguf
 from tsumugu.tokenizer.encoder import load_encoder
 from tsumugu.tuning.template import open_template
@@ -51,6 +52,22 @@ def test_logits_are_those_of_the_directory(config: ModelConfig, finished_run: Pa
         print(f"{kind}: {difference:.2e} of {np.abs(wanted).max():.1f}")
         assert difference < close + (0 if config.architecture == "llama" else GELU)
         llama.close()
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_MATRICES)
+@torch.no_grad()
+def test_quantised_matrices_are_what_llama_cpp_takes_them_for(
+    kind: str, finished_run: Path, tmp_path: Path
+) -> None:
+    """Its logits are those of the numbers that the file stands for, but for its rounding of activations."""
+    folder = write_directory(tmp_path / "model", KINDS["llama, grouped, untied"], finished_run / "tokenizer")
+    ids = load_encoder(folder).encode(japanese_text(3))[:60]
+    path = export_gguf(folder, tmp_path / "model.gguf", kind=kind).path
+    llama = open_llama(path, logits_all=True, type_k=FLOAT32, type_v=FLOAT32)
+    llama.eval(ids)
+    difference = np.abs(llama.scores[: len(ids)] - logits(path, ids).numpy()).max()
+    print(f"{kind}: {difference:.2e}")
+    assert difference < CLOSE.get(kind, 0.3)
 
 
 @pytest.fixture(scope="module")
