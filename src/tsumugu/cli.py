@@ -316,7 +316,7 @@ def _run(options: argparse.Namespace) -> None:
         if options.stage != "pretrain":
             raise TsumuguError(
                 "torchrun starts several processes, and only `tsumugu pretrain` knows what to do with them. "
-                "Run the other stages without torchrun; tune.processes says on how many devices the model is tuned"
+                "Run the other stages without torchrun; tune.processes says on how many devices to tune"
             )
         from tsumugu.training.stage import pretrain_together
 
