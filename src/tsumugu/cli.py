@@ -106,7 +106,8 @@ _STAGES = {
         "Afterwards, and before (each has its own --help):\n"
         "  tsumugu release export CHECKPOINT DIR      any checkpoint as a model directory\n"
         "  tsumugu release check DIR                  a model directory as a stranger meets it\n"
-        "  tsumugu release push DIR OWNER/NAME        to the Hugging Face hub",
+        "  tsumugu release push DIR OWNER/NAME        to the Hugging Face hub\n"
+        "  tsumugu release gguf DIR                   one file for llama.cpp",
     ),
     "tune": (
         "the released model taught to answer",
@@ -315,7 +316,7 @@ def _run(options: argparse.Namespace) -> None:
         if options.stage != "pretrain":
             raise TsumuguError(
                 "torchrun starts several processes, and only `tsumugu pretrain` knows what to do with them. "
-                "Run the other stages without torchrun"
+                "Run the other stages without torchrun; tune.processes says on how many devices to tune"
             )
         from tsumugu.training.stage import pretrain_together
 

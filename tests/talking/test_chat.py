@@ -181,7 +181,8 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(finished_run: Path, tmp_pat
         for turn, question in enumerate(("港町は？", "駅前は？")):
             seen = out.stat().st_size
             say(question)
-            wait_for(lambda seen=seen: out.stat().st_size > seen + 30, process, err)  # type: ignore[misc]
+            # A control character of an answer is shown in twelve bytes.
+            wait_for(lambda seen=seen: out.stat().st_size > seen + 300, process, err)  # type: ignore[misc]
             os.kill(process.pid, signal.SIGINT)
             wait_for(
                 lambda turn=turn: err.read_text(encoding="utf-8").count("(stopped)") == turn + 1,  # type: ignore[misc]

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tsumugu.corpus import hub
 from tsumugu.corpus.config import DecontaminationConfig, EvaluationSet
 from tsumugu.engine import Resources
 from tsumugu.errors import TsumuguError
@@ -114,6 +115,35 @@ def test_messages_of_parquet_are_messages(tmp_path: Path) -> None:
     found, quarantined = read_conversations([an_input(tmp_path / "data.parquet", "messages")])
     assert [one.content for one in found[0].messages] == ["問い", "答え"]
     assert not quarantined
+
+
+def test_a_dataset_of_the_hub_holds_conversations_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    write(tmp_path / "shard.jsonl", [pair("春の次は？", "夏です。"), {"instruction": "答えがない"}])
+    original, commit = datasets.load_dataset, "0123456789abcdef0123456789abcdef01234567"
+
+    def load_dataset(name: str, subset: str | None, **options: Any) -> Any:
+        assert (name, subset, options["revision"], options["split"]) == ("neko/talk", "ja", commit, "test")
+        return original(
+            "json", data_files={"test": str(tmp_path / "shard.jsonl")}, split="test", streaming=True
+        )
+
+    # Nothing asks a network.
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(hub, "_commit", lambda name, revision: commit)
+    entry = TuneInput(
+        path="hf://datasets/neko/talk",
+        source="hub",
+        license="CC0-1.0",
+        format="alpaca",
+        subset="ja",
+        split="test",
+    )
+    [found], [quarantined] = read_conversations([entry])
+    assert [one.content for one in found.messages] == ["春の次は？", "夏です。"]
+    assert quarantined.place.number == 1
 
 
 def test_a_file_that_breaks_off_is_quarantined(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 """The stage `tune` of a run: what it leaves, and that it is there only when it is asked for."""
 
+import io
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from conftest import recipe_data
 from tsumugu.cli import main
@@ -17,6 +20,7 @@ from tsumugu.pipeline import run_stages
 from tsumugu.recipe import Recipe, load_recipe
 from tsumugu.release.check import check_release
 from tsumugu.release.loading import load_model, load_tokenizer
+from tsumugu.release.sums import read_sums, wrong_sums
 from tsumugu.stages import STAGES, stages_of
 from tsumugu.tuning import extra
 
@@ -106,6 +110,40 @@ def test_the_directory_is_the_releases_but_for_the_weights_and_the_template(
     assert "DPO on 4 pairs" in card
 
 
+def test_what_is_released_is_the_model_and_no_record_of_the_run(tuned: tuple[Path, Path]) -> None:
+    folder = tuned[1] / "tune"
+    listed = read_sums(folder)
+    assert {"model.safetensors", "chat_template.jinja", "generation_config.json", "README.md"} <= {*listed}
+    # They name files of this machine and quote the data.
+    records = {"decisions.jsonl", "preference-decisions.jsonl", "samples.json", "scores.json"}
+    records |= {"metrics.jsonl", "preference-metrics.jsonl", "manifest.json"}
+    assert {path.name for path in folder.iterdir()} == {*listed} | records | {"SHA256SUMS"}
+    assert not {*listed} & records
+    assert not wrong_sums(folder)
+
+
+def test_one_can_talk_to_it(
+    tuned: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, file = tuned[1] / "tune", tmp_path / "talk.json"
+    sample = read_json(folder / "samples.json")[0]
+    lines = [sample["question"], f"/save {file}", "12に3を足すと？", f"/save {file}.2"]
+    stdin = io.TextIOWrapper(io.BytesIO("".join(f"{line}\n" for line in lines).encode()))
+    monkeypatch.setattr("sys.stdin", stdin)
+    assert main(["chat", str(folder), "--greedy", "--repetition-penalty", "1", "--max-new-tokens", "12"]) == 0
+    out, told = capsys.readouterr()
+    messages = read_json(file)["messages"]
+    # Asked in the form that was learned, it answers as it did when it was measured.
+    assert messages[1]["content"].strip() == sample["after"].strip()
+    assert sample["after"].strip() in out
+    assert [one["role"] for one in read_json(Path(f"{file}.2"))["messages"]] == ["user", "assistant"] * 2
+    assert "</s>" not in out
+    assert "error" not in told
+
+
 def test_the_report_shows_the_tuning_and_escapes_it(tuned: tuple[Path, Path]) -> None:
     page = (tuned[1] / "report.html").read_text(encoding="utf-8")
     counts = read_json(tuned[1] / "tune" / "manifest.json")["counts"]
@@ -118,6 +156,33 @@ def test_finished_tuning_is_not_run_again(tuned: tuple[Path, Path]) -> None:
     said: list[str] = []
     run_stages(load_recipe(tuned[0]), tuned[1], last="tune", resources=Resources(1), say=said.append)
     assert said[-1] == "tune: already done"
+
+
+def test_a_model_of_others_is_tuned_as_it_is_on_two_devices(
+    tuned: tuple[Path, Path], finished_run: Path, tmp_path: Path
+) -> None:
+    theirs = finished_run / "release"
+    data = yaml.safe_load(tuned[0].read_text(encoding="utf-8"))
+    data["tokenizer"] = {"path": str(theirs)}
+    data["model"] = {"weights": str(theirs)}
+    data["pretrain"] = {
+        "steps": 1,
+        "global_batch_size": 4,
+        "sequence_length": 64,
+        "optimizer": {"learning_rate": 1e-30},
+    }
+    data["evaluate"] = {"tasks": []}
+    data["tune"] |= {"processes": 2, "micro_batch_size": 2, "preference": None}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(data, allow_unicode=True), encoding="utf-8")
+    run = tmp_path / "run"
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    run_stages(recipe, run, last="tune", resources=Resources(1), say=lambda text: None)
+    found, wanted = (load_file(folder / "model.safetensors") for folder in (run / "release", theirs))
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    loss = read_json(run / "tune" / "manifest.json")["counts"]["answer_loss"]
+    assert loss["after"] < loss["before"]
+    assert not check_release(run / "tune").wrong
 
 
 def test_a_recipe_without_the_section_has_no_such_stage(recipe: Recipe, tmp_path: Path) -> None:

@@ -22,8 +22,9 @@ from tsumugu.tuning import training
 from tsumugu.tuning.config import PreferenceConfig, TuneConfig, TuneFiles, TuneInput
 from tsumugu.tuning.measuring import answer_loss
 from tsumugu.tuning.packing import Row, epochs_of, make_rows
+from tsumugu.tuning.phase import Phase, Preference
 from tsumugu.tuning.template import Message, encode, encode_answer, encode_prompt, open_template
-from tsumugu.tuning.training import Phase, Preference, prefer, target_modules, tune
+from tsumugu.tuning.training import prefer, target_modules, tune
 from tsumugu.tuning.watching import Watcher
 
 ARCHITECTURES: dict[str, Any] = {"gpt2": "gpt2", "gpt_neox": "gpt-neox", "llama": "llama"}

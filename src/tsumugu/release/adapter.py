@@ -162,7 +162,7 @@ def to_theirs(name: str, value: Tensor, config: ModelConfig) -> dict[str, Tensor
     parts: tuple[Tensor, ...] = (value,)
     names = family.names(name)
     if ".qkv." in name and not family.grouped_rows:
-        parts = _split_rows(value, config)
+        parts = split_rows(value, config)
         if len(names) == 1:
             parts = (torch.cat(parts),)
     if family.transposed and name.startswith("layers."):
@@ -280,7 +280,7 @@ def _compare(found: Mapping[str, Stored], wanted: Mapping[str, Tensor]) -> None:
         raise TsumuguError(f"the weights do not fit config.json: {'; '.join(wrong[:5])}{more}")
 
 
-def _split_rows(qkv: Tensor, config: ModelConfig) -> tuple[Tensor, ...]:
+def split_rows(qkv: Tensor, config: ModelConfig) -> tuple[Tensor, ...]:
     """Our rows `[G * (H / G + 2) * K, ...]` as queries `[H * K, ...]`, keys and values `[G * K, ...]`."""
     group_size = config.num_attention_heads // config.key_value_heads
     by_group = qkv.reshape(config.key_value_heads, group_size + 2, config.head_size, *qkv.shape[1:])

@@ -1,4 +1,4 @@
-"""The questions of `tsumugu release export | check | push`."""
+"""The questions of `tsumugu release export | check | push | gguf`."""
 
 import argparse
 import re
@@ -23,8 +23,17 @@ _PUSH = """\
 Uploads a release to the Hugging Face hub, in one commit: the files that SHA256SUMS lists, and no others. What
 tsumugu release check finds wrong is not uploaded. Asks before it does anything, unless --yes says so."""
 
+_GGUF = """\
+Writes a model directory as one file for llama.cpp, tokenizer, chat template and sampling settings included
+(extra `gguf`). A tensor at a time is in memory. llama-quantize of llama.cpp makes more forms of an f16 file.
+
+The tokenizer must be a SentencePiece unigram model with byte fallback that takes text as it is, as those are
+that Tsumugu trains. docs/release.md says what llama.cpp computes differently."""
+
 # Those of `ReleaseConfig`, which `tsumugu --help` does not wait for.
 _DTYPES = ("float32", "bfloat16", "float16")
+# Those of `gguf_export.KINDS`, which does not come without torch.
+_KINDS = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0")
 
 
 def _shard_size(text: str) -> str:
@@ -94,6 +103,30 @@ def _push(options: Options) -> None:
     print(push(check, options.name, private=options.private, branch=options.branch))
 
 
+def _gguf_arguments(parser: Parser) -> None:
+    _folder_argument(parser)
+    parser.add_argument(
+        "file",
+        type=Path,
+        nargs="?",
+        metavar="OUT",
+        help="default: MODEL-TYPE.gguf beside DIR; never one that is there",
+    )
+    parser.add_argument("--type", choices=_KINDS, help="of the matrices; default: as they are stored")
+
+
+def _gguf(options: Options) -> None:
+    from tsumugu.release.gguf_export import export_gguf
+
+    written = export_gguf(options.folder, options.file, kind=options.type)
+    print(f"{written.path}  {written.tensors} tensors, {written.kind}, {written.bytes:,} bytes")
+    if written.coarse:
+        print(
+            f"{len(written.coarse)} matrices are f16, since their rows are no multiple of a block of "
+            f"{written.kind}: {', '.join(written.coarse[:3])}"
+        )
+
+
 def _agreed(question: str) -> bool:
     try:
         return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
@@ -122,5 +155,11 @@ QUESTIONS = {
         ),
         _push_arguments,
         _push,
+    ),
+    "gguf": Question(
+        _GGUF,
+        ("runs/demo/release", "runs/demo/tune demo-chat.gguf --type q8_0"),
+        _gguf_arguments,
+        _gguf,
     ),
 }

@@ -8,16 +8,29 @@ from tsumugu.files import checksums, write_text
 from tsumugu.pipeline import MANIFEST
 
 SUMS = "SHA256SUMS"
+RECORDS = frozenset(
+    {
+        MANIFEST,
+        "decisions.jsonl",
+        "metrics.jsonl",
+        "preference-decisions.jsonl",
+        "preference-metrics.jsonl",
+        "samples.json",
+        "scores.json",
+    }
+)
+"""What stages note beside a model for the run and its report. They name files of the machine and quote data,
+whose licence may be another; what of them is for everybody stands in the card."""
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 
 def released_files(folder: Path) -> list[str]:
-    """The files of a release, by their paths in it: not the run's manifest, nor what is hidden."""
+    """The files of a release, by their paths in it: not the run's records, nor what is hidden."""
     found = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     return sorted(
         path.as_posix()
         for path in found
-        if path.as_posix() not in (MANIFEST, SUMS) and not any(part.startswith(".") for part in path.parts)
+        if path.as_posix() not in RECORDS | {SUMS} and not any(part.startswith(".") for part in path.parts)
     )
 
 

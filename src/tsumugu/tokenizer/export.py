@@ -59,6 +59,11 @@ def effective_scores(model: Any) -> list[float]:
     return [_score(piece) if _is_found(piece) else unknown for piece in model.pieces]
 
 
+def text_scores(model: Any) -> list[float | None]:
+    """The score of each piece of the ModelProto `model`; None for those that are never found in text."""
+    return [_score(piece) if _is_found(piece) else None for piece in model.pieces]
+
+
 def fast_tokenizer(model: Any) -> Tokenizer:
     """The twin of the ModelProto `model`.
 

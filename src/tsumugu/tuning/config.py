@@ -105,6 +105,9 @@ class TuneConfig(Section):
     (8 times 8 of accumulation), and eight work together."""
     micro_batch_size: Count = 8
     """Rows in one forward pass; divides `global_batch_size`."""
+    processes: Count = 1
+    """Devices of this machine that train together: GPUs, or processes on CPUs. Each has the whole model and a
+    part of the rows of every step; `global_batch_size` stays what it is."""
     max_length: Annotated[int, Field(ge=8)] | None = None
     """Tokens of a conversation; longer ones are dropped, not cut, since a cut answer teaches to break off.
     Unless given, pretrain.sequence_length, but 2048 at most."""
@@ -132,9 +135,10 @@ class TuneConfig(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> "TuneConfig":
-        if self.global_batch_size % self.micro_batch_size:
+        if self.global_batch_size % (self.micro_batch_size * self.processes):
+            several = f" times processes = {self.processes}" if self.processes > 1 else ""
             raise ValueError(
-                f"micro_batch_size = {self.micro_batch_size} does not divide "
+                f"micro_batch_size = {self.micro_batch_size}{several} does not divide "
                 f"global_batch_size = {self.global_batch_size}"
             )
         inputs = [*self.data, *(self.preference.data if self.preference else ())]
@@ -154,5 +158,9 @@ class TuneConfig(Section):
         return self.learning_rate or _LEARNING_RATES[self.method]
 
     def result_settings(self) -> dict[str, object]:
-        """What the tuned model depends on: not how often it is saved on the way."""
-        return self.model_dump(mode="json", exclude={"checkpoint_every"})
+        """What the tuned model depends on: not how often it is saved on the way.
+
+        Several processes add in another order than one.
+        """
+        alone = {"processes"} if self.processes == 1 else set()
+        return self.model_dump(mode="json", exclude={"checkpoint_every", *alone})

@@ -9,7 +9,7 @@ Packing is best-fit decreasing (Ding et al. 2024), by the tokens room's own func
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -45,6 +45,11 @@ def make_rows(conversations: Sequence[Encoded], *, max_length: int, packing: boo
     # No conversation is longer than a row, so a piece is one of them, known by where it begins.
     places = np.searchsorted(offsets[:-1], pieces[:, 0])
     return [_row([conversations[place] for place in places[start:end]]) for start, end in pairwise(sequences)]
+
+
+def unlearned(row: Row) -> Row:
+    """The same row, with nothing in it to learn."""
+    return replace(row, labels=(IGNORED,) * len(row.labels))
 
 
 def epochs_of(rows: int, *, epochs: int, seed: int) -> list[int]:

@@ -29,7 +29,7 @@ from tsumugu.tuning.template import (
 )
 
 if TYPE_CHECKING:
-    from tsumugu.tuning.training import Phase
+    from tsumugu.tuning.phase import Phase
 
 _CHECKED = 4
 """Held-out conversations whose logits are compared."""
@@ -199,7 +199,7 @@ def _phase(
     learning_rate: float,
 ) -> "Phase":
     """A training from the model in `base` on, in folders of its own below the stage's work."""
-    from tsumugu.tuning.training import Phase
+    from tsumugu.tuning.phase import Phase
 
     recipe = context.recipe
     return Phase(
@@ -221,7 +221,8 @@ def _prefer(
     context: StageContext, settings: TuneConfig, base: Path, prepared: Prepared
 ) -> tuple[dict[str, Any], Path]:
     from tsumugu.training.metrics import read_metrics
-    from tsumugu.tuning.training import Preference, prefer
+    from tsumugu.tuning.phase import Preference
+    from tsumugu.tuning.training import prefer
 
     assert settings.preference is not None
     recipe, template, tokenizer = context.recipe, prepared.template, prepared.tokenizer

@@ -7,11 +7,12 @@ Notable:
 - the loss is the mean over all learned tokens of a step, however they are spread over its rows;
 - a phase leaves a whole folder or none, with the weights that it ends with (LoRA merged).
 
-One process and one device: for more, take the model and the data to TRL under `accelerate launch`.
+With `processes` the same happens in as many processes (`together.py`), which deal the rows among them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,42 +30,13 @@ from tsumugu.model.config import ModelConfig
 from tsumugu.release.families import family_of
 from tsumugu.release.loading import load_model
 from tsumugu.training.device import pick_device, product_dtype
-from tsumugu.tuning.config import PreferenceConfig, TuneConfig
-from tsumugu.tuning.packing import Row, collate, epochs_of
-from tsumugu.tuning.watching import Watcher, asked_to_stop, history, newest_checkpoint
+from tsumugu.tuning.config import PreferenceConfig
+from tsumugu.tuning.packing import Row, collate, epochs_of, unlearned
+from tsumugu.tuning.phase import Phase, Preference
+from tsumugu.tuning.together import train_together
+from tsumugu.tuning.watching import Asked, Watcher, asked_to_stop, history, newest_checkpoint, read_history
 
 ADAPTER = "adapter"
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One training: supervised, or by preferences."""
-
-    name: str
-    base: Path
-    """The Hugging Face directory that it begins with."""
-    output: Path
-    """The folder that it leaves; with LoRA, `output/adapter` is what was learned."""
-    work: Path
-    """For checkpoints."""
-    metrics: Path
-    config: TuneConfig
-    model: ModelConfig
-    """What the recipe says of the model: which modules LoRA can take."""
-    max_shard_size: str
-    """Of a file of weights."""
-    seed: int
-    epochs: int
-    learning_rate: float
-
-
-@dataclass(frozen=True)
-class Preference:
-    """Two answers to a prompt, as ids."""
-
-    prompt_ids: list[int]
-    chosen_ids: list[int]
-    rejected_ids: list[int]
 
 
 class _Resuming:
@@ -94,12 +66,23 @@ class _Preferences(_Resuming, DPOTrainer):  # type: ignore[misc]
         return dataset
 
 
-def tune(phase: Phase, rows: Sequence[Row], tokenizer: Any) -> list[dict[str, Any]]:
+def tune(
+    phase: Phase, rows: Sequence[Row], tokenizer: Any, *, asked: Asked | None = None
+) -> list[dict[str, Any]]:
     """Supervised tuning on `rows`; return what `metrics.jsonl` says.
+
+    Args:
+        phase: the training.
+        rows: what is learned.
+        tokenizer: of transformers.
+        asked: of one of several processes; whoever has none starts them, if there are to be several.
 
     Raises:
         Stopped: on SIGTERM, when a checkpoint is written.
     """
+    if asked is None and phase.config.processes > 1:
+        train_together(phase, rows, tokenizer)
+        return read_history(phase.metrics)
     model = load_model(phase.base)
     lora = _lora(phase) if phase.config.method == "lora" else None
     trainer = _Answers(
@@ -109,22 +92,32 @@ def tune(phase: Phase, rows: Sequence[Row], tokenizer: Any) -> list[dict[str, An
             max_length=None,
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
-        train_dataset=_in_order(phase, [asdict(row) for row in rows]),
+        train_dataset=_in_order(phase, [asdict(row) for row in rows], filler=asdict(unlearned(rows[0]))),
         data_collator=partial(collate, pad_id=int(model.config.pad_token_id)),
         processing_class=tokenizer,
         peft_config=lora,
     )
-    return _train(phase, trainer)
+    return _train(phase, trainer, asked)
 
 
 def prefer(
-    phase: Phase, pairs: Sequence[Preference], tokenizer: Any, settings: PreferenceConfig
+    phase: Phase,
+    pairs: Sequence[Preference],
+    tokenizer: Any,
+    settings: PreferenceConfig,
+    *,
+    asked: Asked | None = None,
 ) -> list[dict[str, Any]]:
     """Direct preference optimisation on `pairs`, with the model of `phase.base` as its reference.
+
+    Several processes fill their last step up with pairs from the beginning.
 
     Raises:
         Stopped: on SIGTERM, when a checkpoint is written.
     """
+    if asked is None and phase.config.processes > 1:
+        train_together(phase, pairs, tokenizer, settings)
+        return read_history(phase.metrics)
     lora = _lora(phase) if phase.config.method == "lora" else None
     trainer = _Preferences(
         model=load_model(phase.base),
@@ -135,7 +128,7 @@ def prefer(
         processing_class=tokenizer,
         peft_config=lora,
     )
-    return _train(phase, trainer)
+    return _train(phase, trainer, asked)
 
 
 def target_modules(config: ModelConfig) -> list[str]:
@@ -159,11 +152,20 @@ def _lora(phase: Phase) -> LoraConfig:
     )
 
 
-def _in_order(phase: Phase, records: Sequence[Mapping[str, Any]]) -> Dataset:
-    """The records of all epochs, as they are read."""
+def _in_order(
+    phase: Phase, records: Sequence[Mapping[str, Any]], *, filler: Mapping[str, Any] | None = None
+) -> Dataset:
+    """The records of all epochs, as they are read.
+
+    Several processes take as many batches each: a `filler`, of which nothing is learned, makes up for what
+    is missing in the end.
+    """
     disable_progress_bar()
-    columns = {name: [record[name] for record in records] for name in records[0]}
     order = epochs_of(len(records), epochs=phase.epochs, seed=phase.seed)
+    if filler is not None and phase.config.processes > 1:
+        order += [len(records)] * (-len(order) % (phase.config.micro_batch_size * phase.config.processes))
+        records = [*records, filler]
+    columns = {name: [record[name] for record in records] for name in records[0]}
     return Dataset.from_dict(columns).select(order)
 
 
@@ -176,7 +178,8 @@ def _arguments(phase: Phase, records: int) -> dict[str, Any]:
         "output_dir": str(phase.work / "checkpoints"),
         "num_train_epochs": 1,
         "per_device_train_batch_size": config.micro_batch_size,
-        "gradient_accumulation_steps": config.global_batch_size // config.micro_batch_size,
+        "gradient_accumulation_steps": config.global_batch_size
+        // (config.micro_batch_size * config.processes),
         "train_sampling_strategy": "sequential",
         "learning_rate": phase.learning_rate,
         "lr_scheduler_type": schedules[config.schedule],
@@ -187,6 +190,8 @@ def _arguments(phase: Phase, records: int) -> dict[str, Any]:
         "activation_checkpointing": config.gradient_checkpointing,
         "seed": phase.seed,
         "use_cpu": device.type == "cpu",
+        "ddp_backend": "gloo" if device.type == "cpu" and config.processes > 1 else None,
+        "ddp_find_unused_parameters": False if config.processes > 1 else None,
         "dataloader_pin_memory": device.type != "cpu",
         "remove_unused_columns": False,
         "save_steps": config.checkpoint_every,
@@ -198,16 +203,19 @@ def _arguments(phase: Phase, records: int) -> dict[str, Any]:
     }
 
 
-def _train(phase: Phase, trainer: Any) -> list[dict[str, Any]]:
+def _train(phase: Phase, trainer: Any, asked: Asked | None) -> list[dict[str, Any]]:
     trainer.remove_callback(PrinterCallback)
-    with asked_to_stop() as asked:
-        trainer.add_callback(Watcher(phase.name, phase.metrics, asked))
+    first = trainer.is_world_process_zero()
+    with asked_to_stop() if asked is None else nullcontext(asked) as asked:
+        trainer.add_callback(Watcher(phase.name, phase.metrics if first else None, asked))
         trainer.train(resume_from_checkpoint=newest_checkpoint(phase.work / "checkpoints"))
         if asked.to_stop:
             raise Stopped(
                 f"tune: stopped after step {trainer.state.global_step} of {trainer.state.max_steps}; the "
                 f"same command goes on from here"
             )
+    if not first:
+        return history(trainer.state)
     with write_aside(phase.output) as folder:
         model = trainer.model
         if phase.config.method == "lora":
