@@ -138,7 +138,8 @@ def test_what_is_answered_is_not_computed_again(
     folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests = choices()
-    writing = [ask("港町で", {"until": ["。"], "max_gen_toks": 5})]
+    settings = {"until": ["。"], "max_gen_toks": 5}
+    writing = [ask("港町で", settings), ask(japanese_text(50, 4), settings)]
     subject = open_subject(str(folders["gpt2"]))
     answers = AnswerFile(tmp_path, {"model": "gpt2"})
     first = TsumuguLM(subject, batch_size=4)
@@ -154,8 +155,40 @@ def test_what_is_answered_is_not_computed_again(
     again.answers = AnswerFile(tmp_path, {"model": "gpt2"})
     assert again.loglikelihood(requests) == found
     assert again.generate_until(writing) == text
+    # Prompts that lost their beginning are counted before a crash and after it.
+    assert first.unusual[TRUNCATED]["test"] == 3
+    assert again.unusual == first.unusual
     other = AnswerFile(tmp_path, {"model": "another"})
     assert other.get("loglikelihood", requests[0].args) is None
+
+
+def test_a_crash_in_the_middle_costs_what_was_in_the_model_alone(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests, subject = choices(), open_subject(str(folders["llama"]))
+    expected = TsumuguLM(subject, batch_size=2, quiet=True).loglikelihood(requests)
+    original, passes = NativeModel.read, 0
+
+    def crashing(model: NativeModel, *arguments: Any) -> Any:
+        nonlocal passes
+        passes += 1
+        if passes == 3:
+            raise KeyboardInterrupt
+        return original(model, *arguments)
+
+    monkeypatch.setattr(NativeModel, "read", crashing)
+    broken = TsumuguLM(subject, batch_size=2, quiet=True)
+    broken.answers = AnswerFile(tmp_path, {"model": "llama"})
+    with pytest.raises(KeyboardInterrupt):
+        broken.loglikelihood(requests)
+    again = TsumuguLM(subject, batch_size=2, quiet=True)
+    again.answers = AnswerFile(tmp_path, {"model": "llama"})
+    kept = sum(again.answers.get("loglikelihood", request.args) is not None for request in requests)
+    assert 0 < kept < len(requests)
+    found = again.loglikelihood(requests)
+    assert [one[0] for one in found] == pytest.approx([one[0] for one in expected], abs=1e-4)
+    lines = (tmp_path / "answers-0.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len({line[:40] for line in lines}) == len(lines) == len(requests)
 
 
 def test_a_task_that_samples_is_refused(folders: dict[str, Path]) -> None:

@@ -12,6 +12,7 @@ from workers import Workers
 
 from tsumugu.cli import main
 from tsumugu.errors import TsumuguError
+from tsumugu.evaluation import assess as assessing
 from tsumugu.evaluation import measuring
 from tsumugu.evaluation.assess import Settings, assess
 from tsumugu.evaluation.results import read_documents, read_items, read_results, safe_name, write_results
@@ -125,7 +126,7 @@ def test_what_is_there_is_not_computed_again(
     assert evaluate(world, tmp_path, models=("bytes",)) == 0
     assert evaluate(world, tmp_path) == 0
     assert calls == ["bytes", "fallback"]
-    assert "novel is done already" in capsys.readouterr().err
+    assert "all of it is done already" in capsys.readouterr().err
     # Other settings, another text under the same name, another model in the same place.
     assert evaluate(world, tmp_path, "--stride", "20", models=("bytes",)) == 0
     assert evaluate(world, tmp_path, "--stride", "20", "--limit", "3", models=("bytes",)) == 0
@@ -139,6 +140,51 @@ def test_what_is_there_is_not_computed_again(
     )
     assert evaluate(world, tmp_path / "other", models=(str(copy),)) == 0
     assert calls[4:] == ["copy", "copy"]
+
+
+def test_a_model_is_not_opened_for_what_is_there(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--tasks", "kotowari", "--limit", "3")
+    assert evaluate(world, tmp_path, *words) == 0
+    first = capsys.readouterr().out
+    opened: list[str] = []
+    plain = assessing.open_subject
+
+    def watched(place: str, **keys: Any) -> Any:
+        opened.append(Path(place).name)
+        return plain(place, **keys)
+
+    monkeypatch.setattr(assessing, "open_subject", watched)
+    assert evaluate(world, tmp_path, *words) == 0
+    assert capsys.readouterr().out == first
+    assert opened == []
+    # What is asked in another way, or is not there, needs the model.
+    for other in (("--add-bos",), ("--context", "64"), ("--num-fewshot", "1"), ("--data", str(tmp_path))):
+        opened.clear()
+        assert evaluate(world, tmp_path, *words, *other, models=("bytes",)) == 0
+        assert opened == ["bytes"], other
+
+
+def test_missing_data_are_told_before_a_model_is_opened(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise OSError("no network")
+
+    monkeypatch.setattr("datasets.load_dataset", refuse)
+    monkeypatch.setattr(assessing, "open_subject", None)
+    assert evaluate(world, tmp_path, "--tasks", "aio", "--data", str(tmp_path)) == 1
+    assert "the data set aio is not at hand" in capsys.readouterr().err
+
+
+def test_prompts_that_do_not_fit_are_told(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        assert evaluate(world, tmp_path, "--tasks", "kotowari", "--num-fewshot", "3", "--limit", "5") == 0
+        told = capsys.readouterr().out
+        assert "bytes, kotowari: 20 prompts, of 5 questions, were longer than the model can see" in told
 
 
 def test_another_text_is_added_to_the_folder(world: Path, tmp_path: Path) -> None:

@@ -277,6 +277,19 @@ def test_contamination_stands_beside_the_score_of_the_clean_items(tmp_path: Path
 HOSTILE = "<script>alert(1)</script>|**x**\x1b[31m\u202e\n[link](javascript:alert(1))"
 
 
+def test_prompts_and_answers_that_did_not_fit_stand_below_the_tables(tmp_path: Path) -> None:
+    short = jnli(tmp_path / "a", "short", 9, truncated=12, empty=2)
+    found = compared(short, jnli(tmp_path / "b", "long", 9))
+    told = [
+        f"short, {JNLI}: 12 prompts, of 20 questions, were longer than the model can see and lost their "
+        f"beginning",
+        f"short, {JNLI}: 2 answers have no token and count as certain",
+    ]
+    assert list(found.to_json()["cautions"]) == told
+    for view in (render(found), to_html(found)):
+        assert all(line in view for line in told)
+
+
 def test_hostile_names_are_text_in_every_view(tmp_path: Path) -> None:
     name = "evil<img src=x onerror=alert(1)>"
     folders = []

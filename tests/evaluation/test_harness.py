@@ -1,5 +1,6 @@
 """Tasks through the harness: on real questions the scores of its own `hf` model, item by item."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -96,9 +97,26 @@ def test_a_prompt_that_does_not_fit_is_counted(tmp_path: Path, finished_run: Pat
     assert facts["truncated"] > 20
 
 
-def answered(rank: int, folder: Path, cache: Path) -> Any:
-    found = run_tasks(open_subject(str(folder)), KOTOWARI, batch_size=4, cache=cache, quiet=True)
+def answered(rank: int, folder: Path, cache: Path, shots: int = 0) -> Any:
+    choices = [TaskChoice("kotowari", shots, limit=31)]
+    found = run_tasks(open_subject(str(folder)), choices, batch_size=4, cache=cache, quiet=True)
     return found.get("kotowari")
+
+
+def asked(cache: Path) -> set[str]:
+    """The keys of all answers, which are hashes of prompts."""
+    lines = [line for path in cache.glob("answers-*") for line in path.read_text().splitlines()]
+    return {json.loads(line)[0] for line in lines}
+
+
+def test_processes_show_the_examples_that_one_process_shows(
+    workers: Workers, folder: Path, tmp_path: Path
+) -> None:
+    alone = answered(0, folder, tmp_path / "one", 2)
+    first, _ = workers.run(answered, 2, folder, tmp_path / "two", 2)
+    assert first.items == alone.items
+    assert asked(tmp_path / "two") == asked(tmp_path / "one")
+    assert len(asked(tmp_path / "one")) == 4 * 31
 
 
 def test_processes_that_share_the_questions_get_the_scores_of_one(

@@ -41,7 +41,12 @@ def test_tasks_are_added_to_the_folder_and_asked_once(
     assert figures.questions == len(items) == 6
     assert figures.metrics["acc"].value == pytest.approx(sum(item["acc"] for item in items) / 6)
     assert main(words) == 0
-    assert "kotowari is done already" in capsys.readouterr().err
+    assert "all of it is done already" in capsys.readouterr().err
+    # Beside the scores of a run: how many of the questions stand in its training text.
+    assert figures.model_extra is not None
+    assert figures.model_extra["contamination"]["items"] == 6
+    staged = read_json(finished_run / "evaluate" / "scores.json")["tasks"]["kotowari"]
+    assert (staged["contamination"]["items"], staged["contamination"]["share"]) == (96, 0.0)
     # Other questions are another matter.
     assert main([*words[:-4], "--limit", "7", *words[-2:]]) == 0
     assert read_results(folder).tasks["kotowari"].questions == 7

@@ -76,13 +76,15 @@ class TsumuguLM(TemplateLM):  # type: ignore[misc]
         found: list[Any] = self._known("loglikelihood", requests)
         missing = [number for number, answer in enumerate(found) if answer is None]
         pairs = [self._pair(*requests[number].args) for number in missing]
-        items, owners = self._items(pairs, [requests[number].task_name for number in missing])
+        items, owners, truncated = self._items(pairs, [requests[number].task_name for number in missing])
 
         def keep(item: int, scored: tuple[Scored, ...]) -> None:
             for owner, one in zip(owners[item], scored, strict=True):
                 number = missing[owner]
                 found[number] = [one.log_probability, one.greedy]
-                self._keep("loglikelihood", requests[number].args, found[number])
+                self._keep(
+                    "loglikelihood", requests[number].args, found[number], truncated=owner in truncated
+                )
 
         score_items(
             self._subject.model,
@@ -106,17 +108,20 @@ class TsumuguLM(TemplateLM):  # type: ignore[misc]
 
     def _items(
         self, pairs: Sequence[tuple[list[int], list[int]]], tasks: Sequence[str | None]
-    ) -> tuple[list[Item], list[list[int]]]:
-        """Pairs with one context together; those that are too long lose tokens on the left."""
+    ) -> tuple[list[Item], list[list[int]], set[int]]:
+        """Pairs with one context together, whose they are, and which were too long and lost tokens on
+        the left."""
         longest = self._subject.model.max_length + 1
         by_context: dict[tuple[int, ...], list[int]] = {}
         answers: dict[int, Ids] = {}
+        truncated = set()
         for number, (context, answer) in enumerate(pairs):
             if not answer:
                 self.unusual[EMPTY][tasks[number] or ""] += 1
                 continue
             if len(context) + len(answer) > longest:
                 self.unusual[TRUNCATED][tasks[number] or ""] += 1
+                truncated.add(number)
                 whole = [*context, *answer][-longest:]
                 first = max(1, len(whole) - len(answer))
                 context, answer = whole[:first], whole[first:]
@@ -126,7 +131,7 @@ class TsumuguLM(TemplateLM):  # type: ignore[misc]
             Item(np.array(context, dtype=np.int64), tuple(answers[number] for number in numbers))
             for context, numbers in by_context.items()
         ]
-        return items, list(by_context.values())
+        return items, list(by_context.values()), truncated
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
         """Log-probability of each whole text."""
@@ -154,7 +159,7 @@ class TsumuguLM(TemplateLM):  # type: ignore[misc]
         def keep(index: int, text: str) -> None:
             number = missing[index]
             found[number] = text
-            self._keep("generate", requests[number].args, text)
+            self._keep("generate", requests[number].args, text, truncated=prompts[index].truncated)
 
         generate(
             self._subject.model,
@@ -194,16 +199,21 @@ class TsumuguLM(TemplateLM):  # type: ignore[misc]
             tokens=np.array(tokens[-room:], dtype=np.int64),
             stops=tuple([stops] if isinstance(stops, str) else stops),
             max_new_tokens=new,
+            truncated=len(tokens) > room,
         )
 
     def _known(self, kind: str, requests: Sequence[Any]) -> list[Any]:
         if self.answers is None:
             return [None] * len(requests)
+        for request in requests:
+            # The count is of all questions, also of those that were answered before a crash.
+            if self.answers.was_truncated(kind, request.args):
+                self.unusual[TRUNCATED][request.task_name or ""] += 1
         return [self.answers.get(kind, request.args) for request in requests]
 
-    def _keep(self, kind: str, request: Sequence[Any], answer: Any) -> None:
+    def _keep(self, kind: str, request: Sequence[Any], answer: Any, *, truncated: bool = False) -> None:
         if self.answers is not None:
-            self.answers.put(kind, request, answer)
+            self.answers.put(kind, request, answer, truncated=truncated)
 
     def _bar(self, what: str) -> str:
         return "" if self.quiet else f"evaluate: {what}"

@@ -7,7 +7,7 @@ hash of the request; the folder belongs to one model with one context, so anothe
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -29,8 +29,12 @@ class AnswerFile:
                 path.unlink()
             write_json(folder / _OWNER, owner)
         self._known: dict[str, Any] = {}
+        self._truncated: set[str] = set()
         for path in sorted(folder.glob("answers-*.jsonl")):
-            self._known.update(_read(path))
+            for key, answer, truncated in _read(path):
+                self._known[key] = answer
+                if truncated:
+                    self._truncated.add(key)
         self._path = folder / f"answers-{rank}.jsonl"
         self._file: TextIO | None = None
 
@@ -38,15 +42,21 @@ class AnswerFile:
         """What is known, or None."""
         return self._known.get(_key(kind, request))
 
-    def put(self, kind: str, request: Sequence[Any], answer: Any) -> None:
-        """Keep an answer, which is JSON."""
+    def was_truncated(self, kind: str, request: Sequence[Any]) -> bool:
+        """Whether what is known was answered to a request that had lost its beginning."""
+        return _key(kind, request) in self._truncated
+
+    def put(self, kind: str, request: Sequence[Any], answer: Any, *, truncated: bool = False) -> None:
+        """Keep an answer, which is JSON, and whether its request had lost its beginning."""
         if self._file is None:
             _drop_torn_line(self._path)
             # Line by line: what is written survives the process.
             self._file = self._path.open("a", encoding="utf-8", buffering=1)
         key = _key(kind, request)
         self._known[key] = answer
-        self._file.write(json.dumps([key, answer], ensure_ascii=False) + "\n")
+        if truncated:
+            self._truncated.add(key)
+        self._file.write(json.dumps([key, answer, truncated], ensure_ascii=False) + "\n")
 
     def close(self) -> None:
         """Nothing more is put."""
@@ -61,19 +71,17 @@ def _key(kind: str, request: Sequence[Any]) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def _read(path: Path) -> dict[str, Any]:
-    found = {}
+def _read(path: Path) -> Iterator[tuple[str, Any, bool]]:
     for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
         if not line:
             continue
         try:
-            key, answer = json.loads(line)
+            key, answer, truncated = json.loads(line)
         except ValueError:
             # The line that a crash cut short; its question is asked again.
             _LOG.warning("%s: line %d is not whole, and is left out", path, number)
             continue
-        found[key] = answer
-    return found
+        yield key, answer, truncated
 
 
 def _drop_torn_line(path: Path) -> None:

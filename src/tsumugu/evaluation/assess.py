@@ -19,14 +19,15 @@ import torch.distributed as dist
 from tsumugu.engine import Resources
 from tsumugu.errors import TsumuguError
 from tsumugu.evaluation.contamination import CONTAMINATION, contamination_of_run
-from tsumugu.evaluation.harness import TaskResult, run_tasks
-from tsumugu.evaluation.keeping import KeptResults
-from tsumugu.evaluation.measuring import Measured, measure, windows_for
+from tsumugu.evaluation.harness import TaskResult, open_together, run_tasks
+from tsumugu.evaluation.keeping import KeptResults, known_model
+from tsumugu.evaluation.measuring import Measured, measure, windows_for, windows_of
 from tsumugu.evaluation.perplexity import Difference, Predicted, paired_difference, summarize_sources
 from tsumugu.evaluation.results import RESULTS, Results, TaskFigures, TextFigures, safe_name
-from tsumugu.evaluation.subject import Subject, open_subject
+from tsumugu.evaluation.subject import Subject, fingerprint_of, open_subject
 from tsumugu.evaluation.tasks.groups import TaskChoice
 from tsumugu.evaluation.texts import Texts
+from tsumugu.training.device import pick_device
 from tsumugu.training.processes import broadcast_object
 
 _ANSWERS = "answers"
@@ -134,17 +135,77 @@ def assess(
     for name, count in Counter(safe_name(place).casefold() for place in places).items():
         if count > 1:
             raise TsumuguError(f"{count} models would leave their results in {output / name}. Name each once")
+    is_first = not dist.is_initialized() or dist.get_rank() == 0
     models: list[Assessed | None] = []
+    opened: dict[str, Any] = {}
     for place in places:
+        folder = output / safe_name(place)
+        fingerprint = fingerprint_of(place)
+        known = _known(place, fingerprint, folder, texts, tasks, settings=settings) if is_first else None
+        # The first process alone knows.
+        missing: list[str] | None = broadcast_object(None if isinstance(known, Assessed) else known)
+        if missing is None:
+            say(f"{place}: all of it is done already ({folder / RESULTS})")
+            models.append(known if isinstance(known, Assessed) else None)
+            continue
+        # Data that are not there are missed before a large model is read.
+        _open_tasks([task for task in tasks if task.name in missing], opened, settings)
         if models:
             _make_room()
         subject = open_subject(place, add_bos=settings.add_bos, trust_remote_code=settings.trust_remote_code)
-        models.append(_assess(subject, texts, tasks, output=output, settings=settings, say=say))
+        models.append(_assess(subject, texts, tasks, opened, folder=folder, settings=settings, say=say))
         del subject
     finished = tuple(one for one in models if one is not None)
     if not finished:
         return None
     return Assessment(finished, tuple(text.name for text in texts), tuple(task.name for task in tasks))
+
+
+def _known(
+    place: str,
+    fingerprint: str,
+    folder: Path,
+    texts: Sequence[Texts],
+    tasks: Sequence[TaskChoice],
+    *,
+    settings: Settings,
+) -> Assessed | list[str]:
+    """What an earlier evaluation has left of the model at a place, if that is all; else the names of the
+    tasks that are missing. For this no model is opened."""
+    device = pick_device()
+    model = known_model(folder, place=place, fingerprint=fingerprint, add_bos=settings.add_bos, device=device)
+    if model is None:
+        return [task.name for task in tasks]
+    found = KeptResults(folder, model, device)
+    windows = windows_of(place, model["max_length"], context=settings.context, stride=settings.stride)
+    documents = {text.name: found.kept_documents(text, windows) for text in texts}
+    missing = [task.name for task in tasks if not found.has_task(task.name, _asked(task, model, settings))]
+    kept = {name: each for name, each in documents.items() if each is not None}
+    if missing or len(kept) < len(texts):
+        return missing
+    return _assessed(found, kept, texts, tasks)
+
+
+def _assessed(
+    found: KeptResults,
+    documents: dict[str, tuple[Predicted, ...]],
+    texts: Sequence[Texts],
+    tasks: Sequence[TaskChoice],
+) -> Assessed:
+    return Assessed(
+        found.folder,
+        found.only([text.name for text in texts], [task.name for task in tasks]),
+        documents,
+        {text.name: text.unreadable for text in texts},
+    )
+
+
+def _open_tasks(tasks: Sequence[TaskChoice], opened: dict[str, Any], settings: Settings) -> list[Any]:
+    """The harness's objects of some tasks, in order; each is opened once for all models."""
+    new = [task for task in tasks if task.name not in opened]
+    if new:
+        opened |= zip((task.name for task in new), open_together(new, settings.data), strict=True)
+    return [opened[task.name] for task in tasks]
 
 
 def _make_room() -> None:
@@ -175,15 +236,16 @@ def _assess(
     subject: Subject,
     texts: Sequence[Texts],
     tasks: Sequence[TaskChoice],
+    opened: dict[str, Any],
     *,
-    output: Path,
+    folder: Path,
     settings: Settings,
     say: Callable[[str], None],
 ) -> Assessed | None:
-    folder = output / safe_name(subject.name)
+    model = {"name": subject.name, **subject.facts}
     windows = windows_for(subject, context=settings.context, stride=settings.stride)
     is_first = not dist.is_initialized() or dist.get_rank() == 0
-    found = KeptResults(folder, subject) if is_first else None
+    found = KeptResults(folder, model, subject.model.device) if is_first else None
     documents: dict[str, tuple[Predicted, ...]] = {}
     for text in texts:
         kept = found.kept_documents(text, windows) if found else None
@@ -203,27 +265,21 @@ def _assess(
             figures = text_figures(measured, unreadable=len(text.unreadable))
             found.add(perplexity={text.name: figures}, documents={text.name: measured.documents})
             documents[text.name] = measured.documents
-    _answer(found, subject, tasks, folder=folder, settings=settings, say=say)
-    if not found:
-        return None
-    return Assessed(
-        folder,
-        found.only([text.name for text in texts], [task.name for task in tasks]),
-        documents,
-        {text.name: text.unreadable for text in texts},
-    )
+    _answer(found, subject, tasks, opened, folder=folder, settings=settings, say=say)
+    return _assessed(found, documents, texts, tasks) if found else None
 
 
 def _answer(
     found: KeptResults | None,
     subject: Subject,
     tasks: Sequence[TaskChoice],
+    opened: dict[str, Any],
     *,
     folder: Path,
     settings: Settings,
     say: Callable[[str], None],
 ) -> None:
-    asked = {task.name: _asked(task, subject, settings) for task in tasks}
+    asked = {task.name: _asked(task, subject.facts, settings) for task in tasks}
     done = [name for name in asked if found and found.has_task(name, asked[name])]
     for name in done:
         say(f"{subject.name}: {name} is done already ({folder / RESULTS})")
@@ -233,7 +289,11 @@ def _answer(
     if not missing:
         return
     answered = run_tasks(
-        subject, missing, batch_size=settings.batch_size, data=settings.data, cache=folder / _ANSWERS
+        subject,
+        missing,
+        batch_size=settings.batch_size,
+        cache=folder / _ANSWERS,
+        opened=_open_tasks(missing, opened, settings),
     )
     if found:
         tainted = _tainted(subject, answered, folder)
@@ -261,12 +321,12 @@ def _tainted(subject: Subject, answered: Mapping[str, TaskResult], folder: Path)
     return {name: {CONTAMINATION: result.to_json()} for name, result in found.items()}
 
 
-def _asked(task: TaskChoice, subject: Subject, settings: Settings) -> dict[str, Any]:
+def _asked(task: TaskChoice, model: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     """On what answers depend, beside the model and the task."""
     return {
         "num_fewshot": task.num_fewshot,
         "limit": task.limit,
-        "prompt_start": bool(subject.prompt_start),
-        "max_length": subject.model.max_length,
+        "prompt_start": model["prompt_start"],
+        "max_length": model["max_length"],
         "data": None if settings.data is None else str(settings.data.resolve()),
     }

@@ -37,6 +37,8 @@ class Prompt:
     stops: tuple[str, ...]
     """Texts that end the continuation and are no part of it."""
     max_new_tokens: int
+    truncated: bool = False
+    """Whether it was longer, and lost its beginning."""
 
 
 def generate(

@@ -5,7 +5,7 @@ import logging
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import ExitStack, contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ def run_tasks(
     data: Path | None = None,
     cache: Path | None = None,
     quiet: bool = False,
+    opened: Sequence[Any] | None = None,
 ) -> dict[str, TaskResult]:
     """Ask a model the questions of some tasks.
 
@@ -58,13 +59,15 @@ def run_tasks(
         data: a folder of local data files; default: that of TSUMUGU_DATA, if there is one.
         cache: a folder for what is answered already, so that a crash costs no answer twice.
         quiet: without progress bars.
+        opened: what `open_together` gave for these choices, where they are open already.
 
     Raises:
         TsumuguError: lm-evaluation-harness is not installed, a task file is wrong, or data are missing.
     """
     if not choices:
         return {}
-    opened = open_together(choices, data)
+    if opened is None:
+        opened = open_together(choices, data)
     from tsumugu.evaluation.answering import TsumuguLM
 
     model = TsumuguLM(subject, batch_size=batch_size, quiet=quiet)
@@ -114,7 +117,11 @@ def _evaluate(model: Any, tasks: Mapping[str, Any], limit: int | None) -> dict[s
     for task in tasks.values():
         # Examples are drawn anew each time, from the same numbers.
         task.set_fewshot_seed(seed=_SEED)
-    with _own_random_numbers(), _without_bars(model.quiet):
+    with ExitStack() as stack:
+        stack.enter_context(_own_random_numbers())
+        stack.enter_context(_without_bars(model.quiet))
+        for task in tasks.values():
+            stack.enter_context(_examples_of_one_process(task, model.rank, model.world_size))
         results = evaluate(
             lm=model,
             task_dict={"tasks": dict(tasks), "groups": {}},
@@ -228,6 +235,33 @@ def _without_bars(quiet: bool) -> Iterator[None]:
         return
     with redirect_stderr(io.StringIO()):
         yield
+
+
+@contextmanager
+def _examples_of_one_process(task: Any, rank: int, processes: int) -> Iterator[None]:
+    """Give each question the examples that it has when one process asks all of them.
+
+    A sampler draws from one row of random numbers, question after question. A process that asks every
+    n-th question alone would draw what belongs to others, so it draws for those between as well.
+    """
+    if processes == 1 or not task.config.num_fewshot:
+        yield
+        return
+    plain, questions, place = task.sampler.sample, list(task.eval_docs), 0
+
+    def sample(n: int, eval_doc: Any = None, **keys: Any) -> Any:
+        nonlocal place
+        while place % processes != rank:
+            plain(n, eval_doc=None if eval_doc is None else questions[place], **keys)
+            place += 1
+        place += 1
+        return plain(n, eval_doc=eval_doc, **keys)
+
+    task.sampler.sample = sample
+    try:
+        yield
+    finally:
+        del task.sampler.sample
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 from tsumugu.errors import TsumuguError
@@ -25,30 +26,59 @@ from tsumugu.evaluation.results import (
     versions,
     write_results,
 )
-from tsumugu.evaluation.subject import Subject
 from tsumugu.evaluation.texts import Texts
 from tsumugu.files import read_json, write_json
 
 _ASKED = "asked.json"
 """How the tasks of a folder were asked, beside its results."""
-_NOT_THE_MODEL = {"name", "place", "prompt_start", "max_length"}
+_NOT_THE_MODEL = {"name", "place", "prompt_start", "add_bos", "max_length"}
 """Facts that may differ between two evaluations of one model."""
+
+
+def known_model(
+    folder: Path, *, place: str, fingerprint: str, add_bos: bool | None, device: torch.device
+) -> dict[str, Any] | None:
+    """What results in a folder say of a model, if opening it again would say the same.
+
+    Args:
+        folder: of its results.
+        place: where it lies now.
+        fingerprint: of its files, `subject.fingerprint_of`.
+        add_bos: as it is to be asked now.
+        device: on which it would be computed.
+
+    Raises:
+        TsumuguError: the results are damaged.
+    """
+    if not (folder / RESULTS).exists():
+        return None
+    earlier = read_results(folder)
+    wanted = {"name": place, "place": place, "fingerprint": fingerprint, "add_bos": add_bos}
+    if earlier.machine.get("device") != device.type:
+        return None
+    # An earlier version of this program did not note all of them.
+    return earlier.model if wanted.items() <= earlier.model.items() else None
 
 
 class KeptResults:
     """The results of one model, and what is added to them."""
 
-    def __init__(self, folder: Path, subject: Subject) -> None:
-        """Keep what is there, if it is of the same model."""
+    def __init__(self, folder: Path, model: Mapping[str, Any], device: torch.device) -> None:
+        """Keep what is there, if it is of the same model.
+
+        Args:
+            folder: of results.
+            model: its name, and the facts that a subject has.
+            device: on which it is computed.
+        """
         self.folder = folder
         self._asked: dict[str, Any] = {}
         self._begun = time.perf_counter()
-        model = {"name": subject.name, **subject.facts}
         processes = dist.get_world_size() if dist.is_initialized() else 1
         self.results = Results(
-            model=model,
+            model=dict(model),
             versions=versions(),
-            machine=machine(subject.model.device, processes=processes),
+            machine=machine(device, processes=processes),
             seconds=0.0,
         )
         if (folder / RESULTS).exists():

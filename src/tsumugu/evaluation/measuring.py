@@ -52,13 +52,17 @@ def windows_for(subject: Subject, *, context: int | None = None, stride: int | N
     Raises:
         TsumuguError: the stride would leave a token less than half of a window of context.
     """
-    longest = subject.model.max_length
+    return windows_of(subject.name, subject.model.max_length, context=context, stride=stride)
+
+
+def windows_of(name: str, longest: int, *, context: int | None = None, stride: int | None = None) -> Windows:
+    """`windows_for` a model of this name that sees `longest` tokens."""
     length = longest if context is None else min(context, longest)
     half = max(1, length // 2)
     chosen = half if stride is None else stride
     if not 1 <= chosen <= half:
         raise TsumuguError(
-            f"{subject.name}: the stride is {chosen}, and windows have {length} tokens. Every token must see "
+            f"{name}: the stride is {chosen}, and windows have {length} tokens. Every token must see "
             f"at least half of a window, so take 1 to {half}"
         )
     return Windows(length, chosen)

@@ -14,7 +14,7 @@ import math
 import os
 import platform
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -98,9 +98,19 @@ class TaskFigures(_Part):
     majority: float | None
     """The main metric of always the same answer."""
     truncated: int = 0
-    """Prompts that lost their beginning."""
+    """Prompts that lost their beginning, one for each choice of a question."""
     empty: int = 0
     """Answers without a token."""
+
+    def cautions(self) -> Iterator[str]:
+        """What makes the scores something else than they seem, in words."""
+        if self.truncated:
+            yield (
+                f"{self.truncated:,} prompts, of {self.questions:,} questions, were longer than the model "
+                f"can see and lost their beginning"
+            )
+        if self.empty:
+            yield f"{self.empty:,} answers have no token and count as certain"
 
 
 class Results(_Part):

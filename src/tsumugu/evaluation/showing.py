@@ -22,7 +22,7 @@ def render(assessment: Assessment) -> str:
         blocks += list(_text_blocks(assessment, text))
     if assessment.tasks:
         blocks.append(_tasks_table(assessment))
-    noted = [line for one in assessment.models for line in warnings(one, assessment.texts)]
+    noted = [line for one in assessment.models for line in warnings(one, assessment.texts, assessment.tasks)]
     if noted:
         blocks.append("\n".join(f"warning: {visible(line)}" for line in noted))
     folders = [visible(f"{one.name}: {one.folder}") for one in assessment.models]
@@ -30,8 +30,8 @@ def render(assessment: Assessment) -> str:
     return "\n\n".join(blocks)
 
 
-def warnings(assessed: Assessed, texts: tuple[str, ...]) -> Iterator[str]:
-    """What makes figures of a model on texts something else than they seem."""
+def warnings(assessed: Assessed, texts: tuple[str, ...], tasks: tuple[str, ...]) -> Iterator[str]:
+    """What makes figures of a model on texts and tasks something else than they seem."""
     for text in texts:
         figures = assessed.results.perplexity[text]
         about = f"{assessed.name}, {text}:"
@@ -52,6 +52,9 @@ def warnings(assessed: Assessed, texts: tuple[str, ...]) -> Iterator[str]:
             yield f"{about} {number(figures.unreadable)} documents could not be read, among them {reasons}"
         if figures.total.bits_per_byte_stderr is None:
             yield f"{about} one document alone has no standard error"
+    for task in tasks:
+        for caution in assessed.results.tasks[task].cautions():
+            yield f"{assessed.name}, {task}: {caution}"
 
 
 def _text_blocks(assessment: Assessment, text: str) -> Iterator[str]:

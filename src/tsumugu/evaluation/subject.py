@@ -110,19 +110,12 @@ def open_subject(
     Raises:
         TsumuguError: there is no such model, or a file of it is missing or damaged.
     """
-    path = Path(place)
-    if (path / "config.json").is_file():
-        subject = _open_hugging_face(place, path, max_length, trust_remote_code, native)
-    elif run := run_of(path):
-        subject = _open_run(place, *run, max_length=max_length)
-    elif path.exists():
-        raise TsumuguError(
-            f"{place}: no model is here. A run folder has recipe.yaml and pretrain, a Hugging Face directory "
-            f"has config.json"
-        )
+    folder, checkpoint = _find(place)
+    if checkpoint is None:
+        subject = _open_hugging_face(place, folder, max_length, trust_remote_code, native)
     else:
-        subject = _open_hugging_face(place, _download(place), max_length, trust_remote_code, native)
-    facts = {"place": place, **subject.facts, "max_length": subject.model.max_length}
+        subject = _open_run(place, folder, checkpoint, max_length=max_length)
+    facts = {"place": place, **subject.facts, "max_length": subject.model.max_length, "add_bos": add_bos}
     start = subject.prompt_start
     if add_bos is not None:
         start = (subject.text_start,) if add_bos else ()
@@ -130,9 +123,34 @@ def open_subject(
     return replace(subject, name=name or place, prompt_start=start, facts=facts)
 
 
-def _open_run(place: str, folder: Path, checkpoint: Path | None, *, max_length: int | None) -> Subject:
+def fingerprint_of(place: str) -> str:
+    """Of the model at a place, as its facts have it, without opening it; one on the hub is downloaded.
+
+    Raises:
+        TsumuguError: there is no such model.
+    """
+    folder, checkpoint = _find(place)
+    return _fingerprint(folder) if checkpoint is None else _fingerprint_of_checkpoint(checkpoint)
+
+
+def _find(place: str) -> tuple[Path, Path | None]:
+    """A run folder and its checkpoint, or a Hugging Face directory and nothing."""
+    path = Path(place)
+    if (path / "config.json").is_file():
+        return path, None
+    if run := run_of(path):
+        folder, checkpoint = run
+        return folder, checkpoint or newest_checkpoint(folder)
+    if path.exists():
+        raise TsumuguError(
+            f"{place}: no model is here. A run folder has recipe.yaml and pretrain, a Hugging Face directory "
+            f"has config.json"
+        )
+    return _download(place), None
+
+
+def _open_run(place: str, folder: Path, checkpoint: Path, *, max_length: int | None) -> Subject:
     recipe = load_recipe(folder / "recipe.yaml")
-    checkpoint = checkpoint or newest_checkpoint(folder)
     if not (folder / "tokenizer" / MANIFEST).is_file():
         raise TsumuguError(f"{place}: this run has no tokenizer. Make it: tsumugu tokenizer RECIPE")
     encoder = load_encoder(folder / "tokenizer")
@@ -142,7 +160,7 @@ def _open_run(place: str, folder: Path, checkpoint: Path | None, *, max_length: 
     facts = {
         "run": str(folder),
         "checkpoint": checkpoint.name,
-        "fingerprint": _digest((checkpoint / "state.json").read_text(encoding="utf-8")),
+        "fingerprint": _fingerprint_of_checkpoint(checkpoint),
     }
     return native_subject(
         place,
@@ -342,6 +360,10 @@ def _fingerprint(folder: Path) -> str:
     """Of the files of a directory, by name, size and time."""
     files = sorted(path for path in folder.iterdir() if path.is_file())
     return _digest(json.dumps([[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files]))
+
+
+def _fingerprint_of_checkpoint(checkpoint: Path) -> str:
+    return _digest((checkpoint / "state.json").read_text(encoding="utf-8"))
 
 
 def _digest(text: str) -> str:

@@ -94,6 +94,8 @@ class Comparison:
     elsewhere: tuple[Published, ...]
     """Published numbers that no column of ours can hold."""
     caveats: tuple[str, ...]
+    cautions: tuple[str, ...]
+    """Of our own scores: what makes one something else than it seems."""
 
     def marks(self) -> dict[str, str]:
         """Those that are used, and what they mean."""
@@ -141,6 +143,12 @@ def compare(models: Sequence[ModelResults], *, with_published: bool = True) -> C
         if with_published
         else (),
         caveats=CAVEATS if with_published else (),
+        cautions=tuple(
+            f"{name}, {task}: {caution}"
+            for name, model in zip(names, models, strict=True)
+            for task, figures in model.tasks.items()
+            for caution in figures.cautions()
+        ),
     )
 
 

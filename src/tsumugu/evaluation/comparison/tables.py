@@ -220,6 +220,8 @@ def notes(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
         marks.append(f"{ASKED_DIFFERENTLY}  {note}: {named}{more} (in {', '.join(tasks)})")
     if marks:
         yield "Marks", marks
+    if comparison.cautions:
+        yield "About our scores", list(comparison.cautions)
     if comparison.caveats:
         yield "About the published numbers", list(comparison.caveats)
     if comparison.sources():
