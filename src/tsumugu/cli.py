@@ -308,8 +308,10 @@ def _run(options: argparse.Namespace) -> None:
     recipe = load_recipe(options.recipe, options.overrides)
     folder = options.folder or Path("runs") / recipe.name
     if options.dry_run:
-        _dry_run(recipe, folder, options.cluster)
+        _dry_run(recipe, folder, options)
         return
+    if options.cluster:
+        raise TsumuguError("--cluster is for --dry-run; `tsumugu plan` says what a cluster takes")
     workers = options.workers or len(os.sched_getaffinity(0))
     resources = Resources(workers, options.engine)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -328,10 +330,10 @@ def _run(options: argparse.Namespace) -> None:
         _print_result(folder, has_tune=recipe.tune is not None)
 
 
-def _dry_run(recipe: "Recipe", folder: Path, cluster: str | None) -> None:
+def _dry_run(recipe: "Recipe", folder: Path, options: argparse.Namespace) -> None:
     from tsumugu.planning.dry_run import checks_text, dry_run
 
-    checks = dry_run(recipe, folder, cluster=cluster)
+    checks = dry_run(recipe, folder, last=options.stage, cluster=options.cluster)
     print(checks_text(checks))
     if any(check.verdict == "error" for check in checks):
         raise TsumuguError("the run would not come to its end")

@@ -18,11 +18,12 @@ from tsumugu.planning.workload import Precision
 from tsumugu.section import Section
 
 _TABLE = Path(__file__).parent / "clusters.yaml"
-_NAME = re.compile(r"(?P<count>[0-9][0-9_,]*) ?[x×] ?(?P<name>\S+)")
+_NAME = re.compile(r"(?P<count>[0-9][0-9_,]*) ?[x×] ?(?P<name>.+)")
 
+_LIKE_H100 = {"H800", "GH200"}
 _MEMORY = re.compile(r"-\d+GB")
 
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class ClusterConfig(Section):
@@ -30,7 +31,7 @@ class ClusterConfig(Section):
 
     device: str
     """Its name, for people."""
-    tflops: dict[str, Positive]
+    tflops: Annotated[dict[Precision, Positive], Field(min_length=1)]
     """10^12 dense floating-point operations per second, by precision: bfloat16, and where there is, float8
     and float32 (the tensor cores' TF32)."""
     memory_gib: Positive
@@ -60,7 +61,7 @@ class Cluster:
     device: str
     devices: int
     devices_per_node: int
-    peak_flops: dict[str, float]
+    peak_flops: dict[Precision, float]
     """FLOP/s by precision, dense."""
     memory: int
     """Bytes of a device."""
@@ -131,13 +132,16 @@ def device_cluster(device: str, devices: int, devices_per_node: int, *, memory: 
         devices_per_node: of this one.
         memory: bytes of a device; None if unknown.
 
-    Devices that the table does not have are taken for such as it has: a processor for `cpu`, a GPU for L40S.
+    Devices that the table does not have are taken for one that it has: those with the chip of an H100 for it,
+    a processor for `cpu`, and any other for an L40S.
     """
     words = set(re.findall(r"\w+", device))
     exactly = [name for name in table() if words >= set(name.split("-"))]
     known = exactly or [name for name in table() if words >= set(_MEMORY.sub("", name).split("-"))]
-    name = max(known, key=len, default="CPU" if device == "cpu" else "L40S")
-    cluster = replace(_cluster(table()[name], devices), devices_per_node=devices_per_node)
+    others = "CPU" if device == "cpu" else "H100" if words & _LIKE_H100 else "L40S"
+    cluster = replace(
+        _cluster(table()[max(known, key=len, default=others)], devices), devices_per_node=devices_per_node
+    )
     return cluster if memory is None else replace(cluster, memory=memory)
 
 

@@ -1,9 +1,15 @@
 """`tsumugu plan`: arguments in, an answer out."""
 
 import argparse
+import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tsumugu.questions import Options, Parser, add_json
+
+if TYPE_CHECKING:
+    from tsumugu.planning.search import Plan
+    from tsumugu.planning.targets import Solution
 
 PLAN = """\
 What a recipe takes on a cluster, before anybody pays for one: the best layouts, memory per device, time,
@@ -12,8 +18,8 @@ price and energy, and why other layouts are not as good. Needs no GPU, no data a
 CLUSTER is a number and a name, such as 64xA100-80GB or 8xH100, or a YAML file of your own machines
 (64xmine.yaml; docs/plan.md has its keys). Without it the recipe's section plan says which.
 
-Two of tokens, money and time give the third: --tokens 300B --deadline 14d says how many devices that takes,
---budget 10000usd how many tokens it buys."""
+Two of tokens, money and time give the third: --tokens 300B --deadline 14d says how many devices that takes
+(all, a half, a quarter, down to a sixteenth), --budget 10000usd how many tokens it buys."""
 
 EXAMPLES = """\
 examples:
@@ -29,7 +35,7 @@ _TOP = 8
 def add_plan_arguments(parser: Parser) -> None:
     """All but the recipe and its overrides."""
     parser.add_argument("--cluster", metavar="CLUSTER", help="such as 64xA100-80GB; see above")
-    parser.add_argument("--usd-per-hour", type=_positive, metavar="USD", help="of one device, your own price")
+    parser.add_argument("--usd-per-hour", type=_price, metavar="USD", help="of one device, your own price")
     parser.add_argument("--tokens", metavar="N", help="of the training, such as 300B; default: the recipe's")
     parser.add_argument("--budget", metavar="USD", help="such as 10000usd, or 4000h of one device")
     parser.add_argument(
@@ -51,14 +57,14 @@ def add_plan_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--write-layout",
         action="store_true",
-        help="put the best layout, micro-batch and checkpointing into the recipe; its comments stay",
+        help="put the best layout, micro-batch and checkpointing (of the answer, if one was asked for) into "
+        "the recipe; its comments stay",
     )
     add_json(parser)
 
 
 def answer_plan(options: Options) -> None:
     """Print the plan."""
-    from tsumugu.errors import TsumuguError
     from tsumugu.planning.planner import cluster_of, plan
     from tsumugu.planning.scaling import describe_fit, fit_runs
     from tsumugu.planning.showing import plan_json, plan_text
@@ -67,10 +73,11 @@ def answer_plan(options: Options) -> None:
     from tsumugu.terminal import to_json
 
     recipe = load_recipe(options.recipe, options.overrides)
-    found = plan(recipe, cluster_of(recipe, options.cluster, options.usd_per_hour))
+    tokens = parse_tokens(options.tokens) if options.tokens else None
+    found = plan(recipe, cluster_of(recipe, options.cluster, options.usd_per_hour), tokens=tokens)
     usd, device_hours = parse_budget(options.budget) if options.budget else (None, None)
     target = Target(
-        tokens=parse_tokens(options.tokens) if options.tokens else None,
+        tokens=tokens,
         usd=usd,
         device_hours=device_hours,
         hours=parse_hours(options.deadline) if options.deadline else None,
@@ -91,12 +98,23 @@ def answer_plan(options: Options) -> None:
         write_text(options.page, plan_page(found, recipe.name, solution=solution))
         _say(options, f"\npage     {options.page}")
     if options.write_layout:
-        from tsumugu.planning.writing import write_layout
+        _write_layout(options, found, solution)
 
-        if not found.fastest:
-            raise TsumuguError("nothing works on this cluster, so there is no layout to write")
-        write_layout(options.recipe, found.fastest[0].candidate)
-        _say(options, f"written  the layout of row 1, into {options.recipe}")
+
+def _write_layout(options: Options, found: "Plan", solution: "Solution | None") -> None:
+    from tsumugu.errors import TsumuguError
+    from tsumugu.planning.writing import write_layout
+
+    if options.overrides:
+        raise TsumuguError(
+            f"--write-layout writes into {options.recipe}, which does not say {' '.join(options.overrides)}: "
+            "the layout may not suit it. Write these keys into the recipe first"
+        )
+    best = solution.estimate if solution else next(iter(found.fastest), None)
+    if best is None:
+        raise TsumuguError("nothing works on this cluster, so there is no layout to write")
+    write_layout(options.recipe, best.candidate)
+    _say(options, f"written  {options.recipe}, for {best.devices:,} devices: {best.candidate.layout}")
 
 
 def _say(options: Options, text: str) -> None:
@@ -104,8 +122,17 @@ def _say(options: Options, text: str) -> None:
         print(text)
 
 
-def _positive(text: str) -> float:
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+def _price(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (value > 0 and math.isfinite(value)):
+        raise argparse.ArgumentTypeError(f"{text} is no price; write 2.1")
     return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return int(text)

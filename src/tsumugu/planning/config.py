@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from tsumugu.errors import TsumuguError
 from tsumugu.section import Section
 
 
@@ -15,3 +16,15 @@ class PlanConfig(Section):
     YAML file."""
     usd_per_hour: Annotated[float, Field(gt=0)] | None = None
     """Of one device, instead of the price of the table."""
+
+    @field_validator("cluster")
+    @classmethod
+    def _cluster_exists(cls, text: str) -> str:
+        # Sections are read by every command; the table of clusters is needed here alone.
+        from tsumugu.planning.cluster import find_cluster
+
+        try:
+            find_cluster(text)
+        except TsumuguError as error:
+            raise ValueError(str(error)) from error
+        return text

@@ -14,7 +14,7 @@ from typing import Literal
 from tsumugu.corpus.inputs import find_files
 from tsumugu.corpus.remote import is_url
 from tsumugu.errors import TsumuguError
-from tsumugu.model.counts import flops_per_token, parameter_count
+from tsumugu.model.counts import flops_per_token, parameter_count, root_numbers
 from tsumugu.pipeline import done_stages
 from tsumugu.planning.planner import cluster_of, own_candidate, workload
 from tsumugu.planning.search import FILLED, estimate
@@ -26,8 +26,8 @@ from tsumugu.stages import stages_of
 Verdict = Literal["ok", "note", "error"]
 
 _GIB = 2**30
-_STATE_BYTES = 12
-"""Of a checkpoint, per parameter: weight and two moments in float32."""
+_STATE_BYTES = {"adamw": 12, "muon": 8}
+"""Of a checkpoint, per parameter of the layers: weight and moments in float32."""
 _TOKEN_BYTES_OF_TEXT = 4.5
 """Bytes of UTF-8 in a token of Japanese; our tokenizers of 51,200 pieces have 4 to 6."""
 _PACKAGES = {
@@ -49,22 +49,29 @@ class Check:
     text: str
 
 
-def dry_run(recipe: Recipe, folder: Path, *, cluster: str | None = None) -> list[Check]:
+def dry_run(
+    recipe: Recipe, folder: Path, *, last: str | None = None, cluster: str | None = None
+) -> list[Check]:
     """All checks, in the order of the run.
 
     Args:
         recipe: what would run.
         folder: the run's.
+        last: the last stage that would run; all if None.
         cluster: as `tsumugu plan --cluster` wants it; the recipe's unless given, and without one nothing is
             said of devices.
     """
     checks = [Check("recipe", "ok", f"{recipe.name}: every key is known, every value in its range")]
-    checks += _inputs(recipe)
-    checks += _packages(recipe)
-    done = done_stages(recipe, folder)
     names = [stage.name for stage in stages_of(recipe)]
+    names = names if last is None else names[: names.index(last) + 1]
+    checks += _inputs(recipe)
+    checks += _files(recipe, names)
+    checks += _packages(recipe, names)
+    done = done_stages(recipe, folder)
     text = ", ".join(f"{name}{' (done)' if name in done else ''}" for name in names)
     checks.append(Check("stages", "ok", text))
+    if "pretrain" not in names:
+        return checks
     try:
         work = workload(recipe)
     except TsumuguError as error:
@@ -118,23 +125,37 @@ def _inputs(recipe: Recipe) -> Iterator[Check]:
             yield Check("corpus", "error", f"{path} is not there")
 
 
-def _packages(recipe: Recipe) -> Iterator[Check]:
-    needed = ["torch"]
+def _files(recipe: Recipe, names: list[str]) -> Iterator[Check]:
+    """Those that stages after the corpus read."""
+    found: list[tuple[str, str | None]] = [("tokenizer", recipe.tokenizer.path)]
+    if "pretrain" in names:
+        found.append(("model", recipe.model.weights))
+    if "tune" in names and recipe.tune is not None:
+        found += [("tune", source.path) for source in recipe.tune.data if not is_url(source.path)]
+    if "report" in names:
+        found += [("report", path) for path in recipe.report.tokenizers]
+    for name, path in found:
+        if path is not None and not Path(path).exists():
+            yield Check(name, "error", f"{path} is not there")
+
+
+def _packages(recipe: Recipe, names: list[str]) -> Iterator[Check]:
+    needed = ["torch"] if "pretrain" in names else []
     if any(entry.path.startswith("hf://") for entry in recipe.corpus.inputs):
         needed.append("datasets")
-    if recipe.evaluate.tasks or recipe.pretrain.evaluation:
+    if ("evaluate" in names and recipe.evaluate.tasks) or ("pretrain" in names and recipe.pretrain.evaluation):
         needed.append("lm_eval")
-    if recipe.tune is not None:
+    if "tune" in names:
         needed.append("trl")
     if recipe.corpus.extraction.extractor == "trafilatura":
         needed.append("trafilatura")
-    if recipe.pretrain.precision == "float8":
+    if "pretrain" in names and recipe.pretrain.precision == "float8":
         needed.append("torchao")
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     for name in missing:
         extra, what = _PACKAGES[name]
         yield Check("packages", "error", f'{name} is missing, for {what}: pip install "tsumugu[{extra}]"')
-    if not missing:
+    if needed and not missing:
         yield Check("packages", "ok", f"{', '.join(needed)} are installed")
 
 
@@ -183,7 +204,9 @@ def _disk(recipe: Recipe, work: Workload, folder: Path) -> Check:
     parameters = parameter_count(work.model, work.vocab_size)
     width = 2 if work.vocab_size <= 2**16 else 4
     # One checkpoint more is there while it is written.
-    checkpoints = parameters * _STATE_BYTES * (recipe.pretrain.keep_checkpoints + 1)
+    roots = root_numbers(work.model, work.vocab_size)
+    state = (parameters - roots) * _STATE_BYTES[work.optimizer] + roots * _STATE_BYTES["adamw"]
+    checkpoints = state * (recipe.pretrain.keep_checkpoints + 1)
     release = parameters * (4 if recipe.release.dtype == "float32" else 2)
     shards = work.tokens * width
     text = work.tokens * _TOKEN_BYTES_OF_TEXT

@@ -9,16 +9,19 @@ from tsumugu.planning.cluster import Cluster, find_cluster
 from tsumugu.planning.search import Choices, Plan, search
 from tsumugu.planning.workload import Candidate, Precision, Workload
 from tsumugu.recipe import Recipe
-from tsumugu.training.schedule import batch_sizes
+from tsumugu.training.schedule import batch_sizes, samples_before
 
 
-def plan(recipe: Recipe, cluster: Cluster) -> Plan:
-    """All ways to train the recipe's model on `cluster`.
+def plan(recipe: Recipe, cluster: Cluster, *, tokens: float | None = None) -> Plan:
+    """All ways to train the recipe's model on `cluster`, for as many steps as it says or `tokens` take.
 
     Raises:
         TsumuguError: the device cannot compute in the recipe's precision, or its tokenizer cannot be read.
     """
-    return search(workload(recipe, cluster), cluster, Choices(batch_sizes=batch_sizes(recipe.pretrain)))
+    work = workload(recipe, cluster)
+    if tokens is not None:
+        work = work.of_steps(max(1, round(tokens / work.tokens_per_step)))
+    return search(work, cluster, Choices(batch_sizes=batch_sizes(recipe.pretrain)))
 
 
 def cluster_of(recipe: Recipe, text: str | None, usd_per_hour: float | None) -> Cluster:
@@ -55,6 +58,7 @@ def workload(recipe: Recipe, cluster: Cluster | None = None) -> Workload:
         precision=best if config.precision == "auto" else config.precision,
         optimizer=config.optimizer.name,
         compile=config.compile,
+        samples=samples_before(config.steps + 1, config) if config.batch_size_warmup else None,
     )
 
 

@@ -116,6 +116,13 @@ def published_loss(parameters: float, tokens: float) -> float:
     return BESIROGLU.loss(parameters, tokens)
 
 
+def within_range(parameters: float, tokens: float) -> bool:
+    """Whether `published_loss` is worth saying: Hoffmann et al.'s runs had 44 million to 16 billion
+    parameters and 5 to 500 billion tokens; a tenth of that, or ten times it, is as far as a power law is
+    stretched here."""
+    return 4.4e6 <= parameters <= 160e9 and 0.5e9 <= tokens <= 5e12
+
+
 def fit_runs(folders: Sequence[Path], *, seed: int = 0) -> Fit:
     """The law of the runs in these folders.
 

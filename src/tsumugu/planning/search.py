@@ -110,7 +110,7 @@ def search(workload: Workload, cluster: Cluster, choices: Choices | None = None)
 def estimate(workload: Workload, candidate: Candidate, cluster: Cluster) -> Estimate:
     """What `candidate` takes, whether it fits or not."""
     time = step_time(workload, candidate, cluster)
-    hours = workload.steps * time.seconds / _SECONDS_PER_HOUR
+    hours = workload.whole_steps * time.seconds / _SECONDS_PER_HOUR
     price = cluster.usd_per_hour
     return Estimate(
         candidate=candidate,
@@ -125,7 +125,7 @@ def estimate(workload: Workload, candidate: Candidate, cluster: Cluster) -> Esti
     )
 
 
-def with_steps(found: Estimate, steps: float, before: int) -> Estimate:
+def with_steps(found: Estimate, steps: float, before: float) -> Estimate:
     """`found`, made for a training of `before` steps, for one of `steps`."""
     ratio = steps / before
     usd = None if found.usd is None else found.usd * ratio

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tsumugu.model.counts import flops_per_token, parameter_count
-from tsumugu.planning.scaling import published_loss
+from tsumugu.planning.scaling import published_loss, within_range
 from tsumugu.planning.search import Estimate, Plan
 from tsumugu.planning.targets import Solution
 from tsumugu.planning.workload import Candidate, Workload
@@ -36,7 +36,9 @@ def plan_text(plan: Plan, *, top: int, solution: Solution | None) -> str:
     """All of it, in about a screen."""
     parts = [_heading(plan)]
     if not plan.fastest:
-        parts.append("Nothing works on this cluster.")
+        parts.append("Nothing works on all devices of this cluster.")
+        if plan.cheapest:
+            parts.append("On some of them:\n" + _costs(plan))
     else:
         parts.append("Fastest, all devices; one row per combination of degrees:\n" + _ways(plan, top))
         parts.append(f"Where the memory of a device goes, GiB of {plan.cluster.memory / _GIB:.0f}:\n")
@@ -66,12 +68,15 @@ def plan_json(plan: Plan, *, top: int, solution: Solution | None) -> dict[str, A
         "sequence_length": workload.sequence_length,
         "precision": workload.precision,
         "cluster": asdict(cluster),
-        "estimated_loss": published_loss(parameters, workload.tokens),
+        "estimated_loss": published_loss(parameters, workload.tokens)
+        if within_range(parameters, workload.tokens)
+        else None,
         "tried": plan.tried,
         "fitting": len(plan.all),
         "fastest": [estimate_json(found, workload) for found in plan.fastest[:top]],
         "cheapest": [estimate_json(found, workload) for found in plan.cheapest],
-        "refused": [asdict(refusal) for refusal in plan.refused],
+        "refused": [asdict(one) for one in plan.refused if one.kind in ("impossible", "memory")],
+        "slower": [asdict(one) for one in plan.refused if one.kind not in ("impossible", "memory")],
         "solution": None
         if solution is None
         else {
@@ -130,11 +135,16 @@ def _heading(plan: Plan) -> str:
         f"FLOPs, {workload.precision}",
         f"{cluster.devices:,} x {cluster.device}, {cluster.devices_per_node} per node; {plan.tried:,} ways "
         f"looked at, {len(plan.all):,} fit",
-        f"loss of a model and a training of this size: about "
-        f"{published_loss(parameters, workload.tokens):.3f} nats per token on Chinchilla's English text "
+        f"loss of a model and a training of this size: {_loss(parameters, workload.tokens)} "
         f"(--runs fits it to runs of yours)",
     ]
     return "\n".join(lines)
+
+
+def _loss(parameters: int, tokens: float) -> str:
+    if not within_range(parameters, tokens):
+        return "unknown: too far from the runs that the law was fitted to"
+    return f"about {published_loss(parameters, tokens):.3f} nats per token on Chinchilla's English text"
 
 
 def _ways(plan: Plan, top: int) -> str:
@@ -227,8 +237,8 @@ def _solution(plan: Plan, solution: Solution) -> str:
     return (
         f"Answer: {solution.tokens:,.0f} tokens in {solution.steps:,} steps on {found.devices:,} devices "
         f"take {duration(found.hours)}{price}\n"
-        f"  with {way(found.candidate)}; loss by the same estimate "
-        f"{published_loss(parameters, solution.tokens):.3f} (pretrain.steps={solution.steps})"
+        f"  with {way(found.candidate)}; loss {_loss(parameters, solution.tokens)} "
+        f"(pretrain.steps={solution.steps})"
     )
 
 

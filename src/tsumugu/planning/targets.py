@@ -41,10 +41,10 @@ def parse_tokens(text: str) -> float:
     Raises:
         TsumuguError: it is none.
     """
-    found = re.fullmatch(r"([0-9][0-9_]*(?:\.[0-9]+)?(?:e[0-9]+)?) ?([kmbt]?)", text.strip().lower())
-    if not found or not float(found[1].replace("_", "")):
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?(?:e[0-9]+)?) ?([kmbt]?)", _plain(text))
+    if not found or not float(found[1]):
         raise TsumuguError(f"{text!r} is no number of tokens; write 300B, 1.4T or 200_000_000")
-    return float(found[1].replace("_", "")) * _UNITS[found[2]]
+    return float(found[1]) * _UNITS[found[2]]
 
 
 def parse_budget(text: str) -> tuple[float | None, float | None]:
@@ -59,8 +59,7 @@ def parse_budget(text: str) -> tuple[float | None, float | None]:
 
 
 def _parse_usd(text: str) -> float:
-    plain = text.strip().lower().replace(",", "").replace("_", "")
-    found = re.fullmatch(r"\$?([0-9]+(?:\.[0-9]+)?)([km]?) ?(?:usd|dollars?)?", plain)
+    found = re.fullmatch(r"\$?([0-9]+(?:\.[0-9]+)?)([km]?) ?(?:usd|dollars?)?", _plain(text))
     if not found or not float(found[1]):
         raise TsumuguError(f"{text!r} is no budget; write 10000usd, 10k, or 4000h of one device")
     return float(found[1]) * _UNITS[found[2]]
@@ -72,18 +71,23 @@ def parse_hours(text: str) -> float:
     Raises:
         TsumuguError: it is no time.
     """
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(h|d|w)[a-z]*", text.strip().lower())
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(?:(h)(?:ours?)?|(d)(?:ays?)?|(w)(?:eeks?)?)", _plain(text))
     if not found or not float(found[1]):
         raise TsumuguError(f"{text!r} is no time; write 36h, 14d or 2w")
-    return float(found[1]) * _HOURS[found[2]]
+    return float(found[1]) * _HOURS[found[2] or found[3] or found[4]]
+
+
+def _plain(text: str) -> str:
+    """Without what only helps to read."""
+    return text.strip().lower().replace(",", "").replace("_", "")
 
 
 def solve(plan: Plan, target: Target) -> Solution:
     """The rest of `target`.
 
     With tokens alone, or with nothing, it is what they take on all devices. With tokens and a budget, the
-    most devices that it pays for; with tokens and a time, the fewest that make it; with a budget or a time or
-    both, the most tokens.
+    fastest that it pays for; with tokens and a time, the fewest devices that make it; with a budget or a time
+    or both, the most tokens.
 
     Raises:
         TsumuguError: it cannot be done, or prices are not known.
@@ -134,12 +138,14 @@ def _device_hours(plan: Plan, target: Target) -> float:
 
 def _for_tokens(plan: Plan, option: Estimate, tokens: float) -> Solution:
     steps = max(1, round(tokens / plan.workload.tokens_per_step))
-    return Solution(with_steps(option, steps, plan.workload.steps), tokens, steps)
+    return Solution(with_steps(option, steps, plan.workload.whole_steps), tokens, steps)
 
 
 def _most(plan: Plan, option: Estimate, budget: float, target: Target) -> Solution:
     hours = min(math.inf if target.hours is None else target.hours, budget / option.devices)
     steps = int(hours * 3600 / option.time.seconds)
     return Solution(
-        with_steps(option, steps, plan.workload.steps), float(steps * plan.workload.tokens_per_step), steps
+        with_steps(option, steps, plan.workload.whole_steps),
+        float(steps * plan.workload.tokens_per_step),
+        steps,
     )

@@ -4,7 +4,7 @@ Nothing here knows of a cluster, and nothing in this folder imports torch, so th
 once.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tsumugu.model.config import ModelConfig
@@ -36,6 +36,8 @@ class Workload:
     optimizer: Literal["adamw", "muon"] = "adamw"
     compile: bool = True
     """Whether layers are compiled, which fuses what is not a matrix product."""
+    samples: int | None = None
+    """Sequences of the whole training, where batches warm up; None: all steps have whole batches."""
 
     @property
     def tokens_per_step(self) -> int:
@@ -45,7 +47,18 @@ class Workload:
     @property
     def tokens(self) -> int:
         """Of the whole training."""
+        if self.samples is not None:
+            return self.samples * self.sequence_length
         return self.tokens_per_step * self.steps
+
+    @property
+    def whole_steps(self) -> float:
+        """Steps with whole batches that have as many tokens: what time and price are reckoned by."""
+        return self.tokens / self.tokens_per_step
+
+    def of_steps(self, steps: int) -> "Workload":
+        """The same for another number of steps, with whole batches."""
+        return replace(self, steps=steps, samples=None)
 
 
 @dataclass(frozen=True)
