@@ -37,6 +37,9 @@ class Tokens:
     tensor: int
     """t."""
     context: int
+    """Degree of context parallelism."""
+    length: int
+    """Tokens of a whole sequence."""
     product: int
     """Bytes of a number that a matrix product reads or writes."""
     residual: int
@@ -107,21 +110,36 @@ def _whole(model: ModelConfig, tokens: Tokens, *, compiled: bool, kernels: Kerne
     norms = (1 if model.parallel_residual else 2) * norm_input(model, tokens, kernels) + 2 * hidden
     if llama and tokens.residual > s:
         norms += hidden
-    attention = queries + 2 * keys  # one matrix, of which the values are a part
+    # One matrix, of which the values are a part.
+    attention = queries + 2 * keys
     if rotary:
         attention += queries + keys  # turned
+    if tokens.context > 1:
+        attention = _gathered(model, tokens, queries, keys, kernels)
     if model.qk_norm:
         attention += _head_norms(model, tokens, queries, keys, kernels)
-    # What attention gives lies in the order of its queries: turned ones are head by head, and are put back.
-    attention += queries * (2 if rotary else 1) + lse
+    # What attention gives lies in the order of its queries: turned ones are head by head, and are put back, and
+    # so are those of the two pieces of a sequence.
+    attention += queries * (2 if rotary or tokens.context > 1 else 1) + lse
     mlp = (4 if llama else 2) * wide
     if compiled:
         # What is cheap is computed again: norms, rotations, and the activation function.
         attention -= queries if rotary else 0
         mlp = (2 if llama else 1) * wide
-    if tokens.context > 1:
-        attention += (tokens.context - 1) * 2 * keys
     return norms + attention + mlp
+
+
+def _gathered(model: ModelConfig, tokens: Tokens, queries: int, keys: int, kernels: Kernels) -> int:
+    """Queries of some tokens, keys and values of all; and the matrix they came from, if anybody needs it."""
+    attention = 2 * tokens.context * keys
+    if model.architecture != "gpt2":
+        attention += queries
+    if model.architecture == "gpt2" or (model.qk_norm and (kernels == "cuda" or tokens.product == 4)):
+        attention += queries + 2 * keys
+    if kernels == "cpu":
+        # The later piece's mask, which a GPU's kernel does without.
+        attention += tokens.product * tokens.length**2 // (2 * tokens.context)
+    return attention
 
 
 def _head_norms(model: ModelConfig, tokens: Tokens, queries: int, keys: int, kernels: Kernels) -> int:
