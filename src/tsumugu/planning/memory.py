@@ -15,7 +15,7 @@ from tsumugu.model.counts import mlp_matrices
 from tsumugu.planning.activations import Kernels, LayerActivations, Tokens, layer_activations, norm_input
 from tsumugu.planning.in_flight import in_flight
 from tsumugu.planning.workload import Candidate, Workload
-from tsumugu.training.layout import stage_layers
+from tsumugu.training.layout import SPLIT_BACKWARD, stage_layers
 
 FRAMEWORK_BYTES = 1_500 * 2**20
 """CUDA's context, NCCL's buffers and the workspaces of cuBLAS. An assumption: these differ from driver to
@@ -249,9 +249,12 @@ def _part(workload: Workload, candidate: Candidate, rank: int, kernels: Kernels)
     numbers = _numbers(model, workload.vocab_size, layout.tensor, layout.data_shard * layout.context)
     stream = tokens.residual * tokens.count * model.hidden_size // layout.tensor
     root, stages = _NOTHING, []
+    split = layout.pipeline > 1 and layout.pipeline_schedule in SPLIT_BACKWARD
+    # What the first part of a split backward pass computes again, stays for the second.
+    checkpoints = candidate.checkpointing != "none" and not split
     for stage in layout.stage_ids(rank):
         layers = stage_layers(stage, layout.stages, model.num_hidden_layers)
-        of_layers = tuple(candidate.checkpointing != "none" and n % candidate.every == 0 for n in layers)
+        of_layers = tuple(checkpoints and n % candidate.every == 0 for n in layers)
         count = sum(of_layers)
         first, last = stage == 0, stage == layout.stages - 1
         kept = (len(layers) - count) * plain.kept + count * checkpointed.kept
@@ -374,6 +377,9 @@ def _pipeline_moments(part: _Part) -> list[_Moment]:
     # PyTorch's stages have a buffer for every micro-batch of a step, in both directions.
     received = sum((not stage.first) + (not stage.last) for stage in part.stages) * count * stream
     held = size * part.all.whole + received
+    # Later processes put more of their weights' gradients off. How many is what the tracker suggests.
+    late = part.rank + 2 if layout.pipeline_schedule in SPLIT_BACKWARD else 0
+    waiting = late * part.plain.weights_wait * max(stage.layers for stage in part.stages)
     moments = []
     for counts in in_flight(layout, count, part.rank):
         # Until the first backward pass there are no gradients, and after it one micro-batch less, unless
@@ -386,7 +392,7 @@ def _pipeline_moments(part: _Part) -> list[_Moment]:
                 here = [number - (gone if place == index else 0) for place, number in enumerate(counts)]
                 if not here[index]:
                     continue
-                kept = sum(number * one.kept for number, one in zip(here, part.stages, strict=True))
+                kept = waiting + sum(number * one.kept for number, one in zip(here, part.stages, strict=True))
                 losses = sum(
                     number * part.loss_kept for number, one in zip(here, part.stages, strict=True) if one.last
                 )
