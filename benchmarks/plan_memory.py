@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from activation_memory import kept_and_peak
-from harness import Row, print_table, write_result
+from harness import Row, print_table, read_result, write_result
 from tsumugu.model.config import ModelConfig
 from tsumugu.model.decoder import Decoder
 from tsumugu.planning.activations import Tokens, layer_activations
@@ -45,12 +45,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--presets", nargs="+", default=[*_TINY, *_LARGE])
+    parser.add_argument(
+        "--presets", nargs="+", default=[*_TINY, *_LARGE], help="the rows of others stay as they are"
+    )
     parser.add_argument("--processes", type=int, default=1, help="that track at a time")
     options = parser.parse_args()
     groups = [group for preset in options.presets for group in _groups(preset)]
     rows: list[Row] = []
-    # DTensor remembers the groups of meshes that are gone: every layout has a process of its own.
+    # DTensor remembers the groups of meshes that are gone: tensor-parallel layouts have a process of their own.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.processes, context, max_tasks_per_child=1) as executor:
         for found in executor.map(_track, groups):
@@ -58,9 +60,18 @@ def main() -> None:
             for row in found:
                 print(f"{row.name}: {row.ours:.2f} GiB, tracked {row.peer:.2f}, {row.why}", flush=True)
         layers = list(executor.map(_layer, _kept_cases()))
+    rows = [*_kept_rows(options.presets), *rows]
     rows = [*_summary("a step", rows), *_summary("a layer", layers), *rows, *layers]
     print_table(rows)
     write_result(NAME, rows, packages=["torch"])
+
+
+def _kept_rows(presets: list[str]) -> list[Row]:
+    """What was tracked before, of other presets."""
+    fields = Row.__dataclass_fields__
+    before = [Row(**{key: value for key, value in row.items() if key in fields}) for row in read_result(NAME)]
+    others = tuple(f"{preset}, " for preset in (*_TINY, *_LARGE) if preset not in presets)
+    return [row for row in before if row.name.startswith(others)]
 
 
 def _groups(preset: str) -> list[list[Case]]:
@@ -114,7 +125,9 @@ def _groups(preset: str) -> list[list[Case]]:
         for schedule in ("gpipe", "interleaved_1f1b", "interleaved_zero_bubble", "zbv_zero_bubble"):
             layout = Layout(data_shard=2, pipeline=2, pipeline_schedule=schedule)
             found += [[case(layout, 1, rank=rank, batches=8)] for rank in (0, 1)]
-    return found
+    cases = [one for group in found for one in group]
+    sharing = [one for one in cases if one[2].layout.tensor > 1]
+    return [[one for one in cases if one not in sharing], sharing]
 
 
 def _track(group: list[Case]) -> list[Row]:
