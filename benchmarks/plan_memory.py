@@ -52,7 +52,7 @@ def main() -> None:
     options = parser.parse_args()
     groups = [group for preset in options.presets for group in _groups(preset)]
     rows: list[Row] = []
-    # DTensor remembers the groups of meshes that are gone: tensor-parallel layouts have a process of their own.
+    # DTensor remembers the groups of meshes that are gone: tensor parallelism has a process of its own.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.processes, context, max_tasks_per_child=1) as executor:
         for found in executor.map(_track, groups):

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.distributed as dist
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
+from torch.distributed.pipelining._utils import InferenceMode
 from torch.distributed.pipelining.schedules import _PipelineSchedule
-from torch.distributed.pipelining.stage import InferenceMode
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from tsumugu.planning.workload import Candidate, Workload
@@ -123,13 +124,11 @@ def _fake_processes(layout: Layout, rank: int) -> Iterator[None]:
     # The pipeline is the outermost dimension of the mesh.
     place = rank * layout.processes // layout.pipeline
     dist.init_process_group("fake", rank=place, world_size=layout.processes, store=FakeStore())
-    warm_up = _PipelineSchedule._warmup_p2p
-    # The stages' vote on how to learn their shapes is a number, which fake tensors have none of.
-    _PipelineSchedule._warmup_p2p = _all_shapes_are_known  # type: ignore[method-assign]
     try:
-        yield
+        # The stages' vote on how to learn their shapes is a number, which fake tensors have none of.
+        with mock.patch.object(_PipelineSchedule, "_warmup_p2p", _all_shapes_are_known):
+            yield
     finally:
-        _PipelineSchedule._warmup_p2p = warm_up  # type: ignore[method-assign]
         dist.destroy_process_group()
 
 
