@@ -378,8 +378,12 @@ def _pipeline_moments(part: _Part) -> list[_Moment]:
     received = sum((not stage.first) + (not stage.last) for stage in part.stages) * count * stream
     held = size * part.all.whole + received
     # Later processes put more of their weights' gradients off. How many is what the tracker suggests.
-    late = part.rank + 2 if layout.pipeline_schedule in SPLIT_BACKWARD else 0
+    split = layout.pipeline_schedule in SPLIT_BACKWARD
+    late = part.rank + 2 if split else 0
     waiting = late * part.plain.weights_wait * max(stage.layers for stage in part.stages)
+    if split and size < 4:
+        # FSDP adds to the gradients in float32 after an input's backward pass, when these are not there yet.
+        held += size * part.all.whole
     moments = []
     for counts in in_flight(layout, count, part.rank):
         # Until the first backward pass there are no gradients, and after it one micro-batch less, unless
