@@ -21,11 +21,13 @@ from statistics import median
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.distributed._tools.mem_tracker import MemTracker
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from harness import Row, print_table, write_result
 from trainees import Shape, batches, build, pretrain_config
+from tsumugu.model.decoder import Decoder
 from tsumugu.training.optimizer import build_optimizer
 from tsumugu.training.parallelize import ParallelModel
 from tsumugu.training.step import compute_gradients, micro_batches
@@ -112,7 +114,7 @@ def _observe(shape: Shape, mode: str) -> dict[str, Any]:
     config = pretrain_config(shape, _STEPS, dropout=0.1, **MODES[mode])
     model = build(shape, config)
     model.train()
-    kept, peak = _bytes(model, shape)
+    kept, peak = kept_and_peak(model.parts[0], _tokens(shape))
     losses, cpu = [], []
     optimizer = build_optimizer(model.named_parameters(), config.optimizer, model=shape.model)
     for number, batch in enumerate(batches(shape, _STEPS)):
@@ -127,19 +129,22 @@ def _observe(shape: Shape, mode: str) -> dict[str, Any]:
     return {"kept": kept, "peak": peak, "losses": losses, "cpu": cpu[1:], "tracked": tracked}
 
 
-def _through_layers(model: ParallelModel, shape: Shape) -> None:
-    tokens = torch.from_numpy(batches(shape, 1)[0].tokens)[:, :-1].contiguous()
+def _tokens(shape: Shape) -> Tensor:
+    return torch.from_numpy(batches(shape, 1)[0].tokens)[:, :-1].contiguous()
+
+
+def _through_layers(part: Decoder, tokens: Tensor) -> None:
     with record_function("forward"):
-        out = model.parts[0].hidden(tokens)
+        out = part.hidden(tokens)
     out.backward(torch.ones_like(out))  # type: ignore[no-untyped-call]
 
 
-def _bytes(model: ParallelModel, shape: Shape) -> tuple[int, int]:
-    """What is there when the forward pass has ended, and the most that is there at any time."""
+def kept_and_peak(part: Decoder, tokens: Tensor) -> tuple[int, int]:
+    """Bytes that are there when the forward pass has ended, and the most that are there at any time."""
     # Compiles, and gives gradients their memory.
-    _through_layers(model, shape)
+    _through_layers(part, tokens)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
-        _through_layers(model, shape)
+        _through_layers(part, tokens)
     events = sorted(found.profiler.kineto_results.events(), key=lambda event: event.start_ns())
     (forward_end,) = (event.end_ns() for event in events if event.name() == "forward")
     now = kept = peak = 0
@@ -156,7 +161,7 @@ def _tracked(model: ParallelModel, shape: Shape) -> int:
     tracker = MemTracker()
     tracker.track_external(model.parts[0])
     with tracker:
-        _through_layers(model, shape)
+        _through_layers(model.parts[0], _tokens(shape))
     (snapshot,) = tracker.get_tracker_snapshot("peak").values()
     sizes = {str(kind).rpartition(".")[2]: size for kind, size in snapshot.items()}
     return int(sizes["ACT"] + sizes["TEMP"])

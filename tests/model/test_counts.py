@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from tsumugu.model.config import ModelConfig
 from tsumugu.model.counts import flops_per_token, parameter_count
@@ -49,3 +50,19 @@ def test_matrices_are_those_of_the_model(preset: str, tied: bool) -> None:
     )
     attention = 12 * config.num_hidden_layers * config.hidden_size * 64
     assert flops_per_token(config, 100, 64) == 6 * (matrices - inputs) + attention
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_operations_are_those_that_torch_counts(preset: str) -> None:
+    config = ModelConfig.model_validate({"preset": preset})
+    length = config.max_position_embeddings
+    with torch.device("meta"):
+        model = Decoder(config, 51_200)
+        tokens = torch.zeros(1, length, dtype=torch.int64)
+    # Logits instead of the loss, which has the same three products; on the meta device attention is products
+    # too, of the whole square of scores.
+    with FlopCounterMode(display=False) as counter:
+        logits = model(tokens)
+        logits.backward(torch.ones_like(logits))
+    counted = counter.get_total_flops()
+    assert counted == pytest.approx(length * flops_per_token(config, 51_200, length), rel=0.01)

@@ -1,7 +1,8 @@
 """What a layer keeps for its backward pass, in bytes.
 
 The lists are those of what autograd saves for our `Block` (`model/decoder.py`), by each way of
-checkpointing, with flash attention and no dropout. Shapes: n tokens of one micro-batch on one process; D
+checkpointing, with flash attention and no dropout. A compiled layer keeps the same, measured on a CPU, but
+for one factor of SwiGLU. Shapes: n tokens of one micro-batch on one process; D
 hidden; A all heads' queries; C all heads' keys; F width of the MLP. Tensor parallelism of degree t divides A,
 C and F by t, and between attention and MLP the tokens.
 """
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tsumugu.model.config import ModelConfig
+from tsumugu.model.counts import mlp_matrices
 from tsumugu.planning.workload import Checkpointing
 
 Kernels = Literal["cuda", "cpu"]
@@ -26,6 +28,8 @@ class LayerActivations:
     """That its backward pass computes again first."""
     temporary: int
     """At most, while its backward pass goes on."""
+    weights_wait: int
+    """Where a schedule computes the gradients of weights later: those of its products' results."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,9 @@ class Tokens:
     tensor: int
     """t."""
     context: int
+    """Degree of context parallelism."""
+    length: int
+    """Tokens of a whole sequence."""
     product: int
     """Bytes of a number that a matrix product reads or writes."""
     residual: int
@@ -73,15 +80,16 @@ def layer_activations(
     temporary = stream + taken + wide
     if model.architecture == "llama":
         temporary = max(temporary, stream + 2 * wide)
+    wait = qkv + 2 * hidden + (mlp_matrices(model) - 1) * wide
     if checkpointing == "none":
-        return LayerActivations(whole, 0, temporary)
+        return LayerActivations(whole, 0, temporary, wait)
     if checkpointing == "full":
-        return LayerActivations(stream, whole - stream, temporary)
+        return LayerActivations(stream, whole - stream, temporary, wait)
     kept = stream + qkv + out + hidden
     scattered = hidden // t if t > 1 else 0
     # The projection's partial sums and what becomes of them are let go as soon as they are used again; what
     # becomes of the MLP's is not computed again, and stays.
-    return LayerActivations(kept + 2 * scattered, whole - kept - scattered, temporary)
+    return LayerActivations(kept + 2 * scattered, whole - kept - scattered, temporary, wait)
 
 
 def norm_input(model: ModelConfig, tokens: Tokens, kernels: Kernels) -> int:
@@ -102,26 +110,41 @@ def _whole(model: ModelConfig, tokens: Tokens, *, compiled: bool, kernels: Kerne
     queries = s * n * model.num_attention_heads * model.head_size // t
     keys = s * n * model.key_value_heads * model.head_size // t
     lse = 4 * n * model.num_attention_heads // t
+    if compiled:
+        kernels = "cuda"  # the compiler fuses a norm on a CPU too
 
     # The inputs of the norms, and their results for the products. Autocast makes the latter for each product.
     norms = (1 if model.parallel_residual else 2) * norm_input(model, tokens, kernels) + 2 * hidden
-    if llama and tokens.residual > s:
+    if llama and tokens.residual > s and not compiled:
         norms += hidden
-    attention = queries + 2 * keys  # one matrix, of which the values are a part
+    # One matrix, of which the values are a part.
+    attention = queries + 2 * keys
     if rotary:
         attention += queries + keys  # turned
+    if tokens.context > 1:
+        attention = _gathered(model, tokens, queries, keys, kernels)
     if model.qk_norm:
         attention += _head_norms(model, tokens, queries, keys, kernels)
     # What attention gives lies in the order of its queries: turned ones are head by head, and are put back.
-    attention += queries * (2 if rotary else 1) + lse
-    mlp = (4 if llama else 2) * wide
-    if compiled:
-        # What is cheap is computed again: norms, rotations, and the activation function.
-        attention -= queries if rotary else 0
-        mlp = (2 if llama else 1) * wide
-    if tokens.context > 1:
-        attention += (tokens.context - 1) * 2 * keys
+    # So are those of the two pieces of a sequence.
+    attention += queries * (2 if rotary or tokens.context > 1 else 1) + lse
+    # The inputs of the activation function and of the last product; of SwiGLU the product's factors too, of
+    # which the compiler computes one again.
+    mlp = (3 if compiled else 4) * wide if llama else 2 * wide
     return norms + attention + mlp
+
+
+def _gathered(model: ModelConfig, tokens: Tokens, queries: int, keys: int, kernels: Kernels) -> int:
+    """Queries of some tokens, keys and values of all; and the matrix they came from, if anybody needs it."""
+    attention = 2 * tokens.context * keys
+    if model.architecture != "gpt2":
+        attention += queries
+    if model.architecture == "gpt2" or (model.qk_norm and (kernels == "cuda" or tokens.product == 4)):
+        attention += queries + 2 * keys
+    if kernels == "cpu":
+        # The later piece's mask, which a GPU's kernel does without.
+        attention += tokens.product * tokens.length**2 // (2 * tokens.context)
+    return attention
 
 
 def _head_norms(model: ModelConfig, tokens: Tokens, queries: int, keys: int, kernels: Kernels) -> int:

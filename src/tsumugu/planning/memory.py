@@ -15,7 +15,7 @@ from tsumugu.model.counts import mlp_matrices
 from tsumugu.planning.activations import Kernels, LayerActivations, Tokens, layer_activations, norm_input
 from tsumugu.planning.in_flight import in_flight
 from tsumugu.planning.workload import Candidate, Workload
-from tsumugu.training.layout import stage_layers
+from tsumugu.training.layout import SPLIT_BACKWARD, stage_layers
 
 FRAMEWORK_BYTES = 1_500 * 2**20
 """CUDA's context, NCCL's buffers and the workspaces of cuBLAS. An assumption: these differ from driver to
@@ -168,7 +168,8 @@ class _Stage:
     """Layers of a process that work together."""
 
     layers: int
-    checkpointed: int
+    checkpointed: tuple[bool, ...]
+    """Of each layer."""
     first: bool
     last: bool
     kept: int
@@ -213,10 +214,19 @@ class _Part:
         model = self.workload.model
         return self.size * model.mlp_size * model.hidden_size // self.tokens.tensor
 
-    def work(self, stage: _Stage) -> int:
-        """Bytes that the backward pass of a layer takes besides what is kept."""
-        again = self.checkpointed.recomputed + self.checkpointed.temporary if stage.checkpointed else 0
-        return max(again, self.plain.temporary if stage.checkpointed < stage.layers else 0)
+    def work(self, stage: _Stage, done: int) -> int:
+        """Bytes of the backward pass of the layer in front of the last `done` ones: what it and the layers in
+        front of it keep, what it computes again and with; less what the whole stage keeps."""
+        layer = self.kind(stage.checkpointed[stage.layers - 1 - done])
+        behind = stage.checkpointed[stage.layers - done :]
+        return layer.recomputed + layer.temporary - sum(self.kind(one).kept for one in behind)
+
+    def most_work(self, stage: _Stage) -> int:
+        """Of the layer that takes most."""
+        return max(self.work(stage, done) for done in range(min(stage.layers, self.candidate.every)))
+
+    def kind(self, checkpointed: bool) -> LayerActivations:
+        return self.checkpointed if checkpointed else self.plain
 
 
 def _part(workload: Workload, candidate: Candidate, rank: int, kernels: Kernels) -> _Part:
@@ -227,6 +237,7 @@ def _part(workload: Workload, candidate: Candidate, rank: int, kernels: Kernels)
         count=candidate.micro_batch_size * workload.sequence_length // layout.context,
         tensor=layout.tensor,
         context=layout.context,
+        length=workload.sequence_length,
         product=size,
         # Without FSDP autocast computes, which leaves the residual stream in float32.
         residual=4 if single else size,
@@ -238,15 +249,19 @@ def _part(workload: Workload, candidate: Candidate, rank: int, kernels: Kernels)
     numbers = _numbers(model, workload.vocab_size, layout.tensor, layout.data_shard * layout.context)
     stream = tokens.residual * tokens.count * model.hidden_size // layout.tensor
     root, stages = _NOTHING, []
+    split = layout.pipeline > 1 and layout.pipeline_schedule in SPLIT_BACKWARD
+    # What the first part of a split backward pass computes again, stays for the second.
+    checkpoints = candidate.checkpointing != "none" and not split
     for stage in layout.stage_ids(rank):
         layers = stage_layers(stage, layout.stages, model.num_hidden_layers)
-        count = 0 if candidate.checkpointing == "none" else sum(n % candidate.every == 0 for n in layers)
+        of_layers = tuple(checkpoints and n % candidate.every == 0 for n in layers)
+        count = sum(of_layers)
         first, last = stage == 0, stage == layout.stages - 1
         kept = (len(layers) - count) * plain.kept + count * checkpointed.kept
         if layout.pipeline > 1:
             # What is sent on is kept too; what was received is in a buffer of its own.
             kept += (0 if last else stream) - (0 if first else stream)
-        stages.append(_Stage(len(layers), count, first, last, kept))
+        stages.append(_Stage(len(layers), of_layers, first, last, kept))
         if first:
             root += numbers["embedding"]
         if last:
@@ -327,24 +342,21 @@ def _moments(part: _Part) -> list[_Moment]:
         ),
     ]
     share = 0 if several else 4 * part.block.share
-    plain = stage.layers - stage.checkpointed
-    for done in sorted({0, 1, stage.layers - 2, stage.layers - 1} & set(range(stage.layers))):
-        # The layers that are left are a mixture; what is at work is the larger of the two kinds.
-        left = (stage.layers - done) / stage.layers
-        layer = part.checkpointed if stage.checkpointed else part.plain
+    # All layers alike, either end is the fullest.
+    some = {0, 1, stage.layers - 2, stage.layers - 1} & set(range(stage.layers))
+    for done in sorted(some) if part.candidate.every == 1 else range(stage.layers):
+        last = stage.layers - 1 - done
+        buffers = held + gathered + part.down
+        buffers += gathering if last else 0
+        buffers += reducing if done else 0
+        buffers += inner * (sum(not one for one in stage.checkpointed[:last]) + 1)
         moments.append(
             _Moment(
-                _ordinal(done, stage.layers),
+                f"backward pass of layer {last}",
                 before + done * share,
-                stage.kept - done * layer.kept + part.work(stage),
+                stage.kept + part.work(stage, done),
                 head,
-                held
-                + gathered
-                + part.down
-                + (gathering if done < stage.layers - 1 else 0)
-                + (reducing if done else 0)
-                + round(left * plain) * inner
-                + (inner if stage.checkpointed else 0),
+                buffers,
             )
         )
     if part.single:
@@ -357,10 +369,6 @@ def _moments(part: _Part) -> list[_Moment]:
     return moments
 
 
-def _ordinal(done: int, layers: int) -> str:
-    return f"backward pass of layer {layers - 1 - done}"
-
-
 def _pipeline_moments(part: _Part) -> list[_Moment]:
     layout, count, size = part.candidate.layout, part.micro_batches, part.size
     # FSDP gathers a stage once in a step, and reduces its gradients, which are whole until then, at the end.
@@ -369,6 +377,13 @@ def _pipeline_moments(part: _Part) -> list[_Moment]:
     # PyTorch's stages have a buffer for every micro-batch of a step, in both directions.
     received = sum((not stage.first) + (not stage.last) for stage in part.stages) * count * stream
     held = size * part.all.whole + received
+    # Later processes put more of their weights' gradients off. How many is what the tracker suggests.
+    split = layout.pipeline_schedule in SPLIT_BACKWARD
+    late = part.rank + 2 if split else 0
+    waiting = late * part.plain.weights_wait * max(stage.layers for stage in part.stages)
+    if split and size < 4:
+        # FSDP adds to the gradients in float32 after an input's backward pass, when these are not there yet.
+        held += size * part.all.whole
     moments = []
     for counts in in_flight(layout, count, part.rank):
         # Until the first backward pass there are no gradients, and after it one micro-batch less, unless
@@ -381,7 +396,7 @@ def _pipeline_moments(part: _Part) -> list[_Moment]:
                 here = [number - (gone if place == index else 0) for place, number in enumerate(counts)]
                 if not here[index]:
                     continue
-                kept = sum(number * one.kept for number, one in zip(here, part.stages, strict=True))
+                kept = waiting + sum(number * one.kept for number, one in zip(here, part.stages, strict=True))
                 losses = sum(
                     number * part.loss_kept for number, one in zip(here, part.stages, strict=True) if one.last
                 )
@@ -399,7 +414,7 @@ def _pipeline_moments(part: _Part) -> list[_Moment]:
                     _Moment(
                         "backward pass of a layer",
                         gradients,
-                        kept + part.work(stage),
+                        kept + part.most_work(stage),
                         others,
                         held + part.down + fresh,
                     )
