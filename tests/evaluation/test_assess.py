@@ -149,7 +149,7 @@ def test_a_model_is_not_opened_for_what_is_there(
     assert evaluate(world, tmp_path, *words) == 0
     first = capsys.readouterr().out
     opened: list[str] = []
-    plain = assessing.open_subject
+    plain = assessing.open_subject  # type: ignore[attr-defined]
 
     def watched(place: str, **keys: Any) -> Any:
         opened.append(Path(place).name)

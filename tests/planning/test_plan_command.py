@@ -49,6 +49,7 @@ def test_the_same_as_json(capsys: pytest.CaptureFixture[str]) -> None:
         "compute",
     }
     assert found["solution"]["tokens"] == 300e9
+    assert found["tokens"] == pytest.approx(300e9, rel=1e-5)
 
 
 def test_an_override_and_a_price_of_one_s_own(capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,7 +67,7 @@ def test_the_recipe_may_name_the_cluster(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_nothing_that_fits_is_said_and_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
     text = answer(capsys, RECIPES / "tsumugu-3.6b.yaml", "--cluster", "1xRTX-4090")
-    assert "Nothing works on this cluster" in text
+    assert "Nothing works on all devices of this cluster" in text
     assert "GiB per device at least" in text
 
 
@@ -91,6 +92,64 @@ def test_the_words_for_a_command_say_the_same_as_the_written_keys() -> None:
         changed = load_recipe(recipe_path, shlex.split(overrides(found.candidate)))
         assert own_candidate(changed, cluster) == found.candidate
         LayoutConfig.model_validate(layout_keys(found.candidate)["layout"])
+
+
+def test_a_written_layout_is_that_of_the_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(LINE.read_text(encoding="utf-8"), encoding="utf-8")
+    words = ("--cluster", "64xA100-80GB", "--tokens", "200B", "--deadline", "30d", "--write-layout")
+    assert "for 8 devices" in answer(capsys, path, *words)
+    assert own_candidate(load_recipe(path), find_cluster("8xA100-80GB")).layout.processes == 8
+    # What the file does not say must not decide what is written into it.
+    assert main(["plan", str(path), "pretrain.steps=5000", *words]) == 1
+    assert "Write these keys into the recipe first" in capsys.readouterr().err
+
+
+def test_devices_of_which_only_some_can_be_used_are_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+    text = answer(capsys, LINE, "--cluster", "31xH100")
+    assert "Nothing works on all devices" in text
+    assert "On some of them" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--top", "0"), "0 is not a positive number"),
+        (("--usd-per-hour", "inf"), "inf is no price"),
+        (("--usd-per-hour", "abc"), "abc is no price"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, str], message: str
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["plan", str(LINE), "--cluster", "8xH100", *words])
+    assert message in capsys.readouterr().err
+
+
+def test_a_recipe_with_a_cluster_that_is_not_known_is_told_at_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["run", str(LINE), "plan.cluster=64xZX81"]) == 1
+    assert "there is no cluster '64xZX81'" in capsys.readouterr().err
+
+
+def test_a_cluster_without_a_dry_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(LINE), "--cluster", "8xH100"]) == 1
+    assert "--cluster is for --dry-run" in capsys.readouterr().err
+
+
+def test_a_dry_run_of_the_corpus_says_nothing_of_devices(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["tokens", str(LINE), "--dry-run"])
+    text = capsys.readouterr().out
+    assert "corpus, tokenizer, tokens" in text
+    assert " layout " not in text
+
+
+def test_a_batch_that_warms_up_has_the_tokens_that_it_has() -> None:
+    warm = load_recipe(LINE, ["pretrain.batch_size_warmup={start: 64, steps: 100000}"])
+    whole = workload(load_recipe(LINE))
+    assert 0.6 * whole.tokens < workload(warm).tokens < 0.9 * whole.tokens
 
 
 def test_write_layout_needs_one(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -149,15 +208,13 @@ def test_a_dry_run_of_a_large_recipe_looks_at_everything(
         ("corpus.inputs=[{path: /nowhere, source: a, license: x}]", "/nowhere"),
         ("pretrain.layout={tensor: 7}", "tensor = 7 does not divide"),
         ("pretrain.micro_batch_size=256", "auto finds nothing"),
-        ("plan.cluster=64xZX81", "there is no cluster '64xZX81'"),
     ],
 )
 def test_a_dry_run_ends_with_an_error_where_the_run_would(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, override: str, message: str
 ) -> None:
     words = ["run", str(LINE), override, "--dry-run", "--run", str(tmp_path / "run")]
-    if not override.startswith("plan"):
-        words += ["--cluster", "56xA100-80GB" if "tensor" in override else "64xA100-80GB"]
+    words += ["--cluster", "56xA100-80GB" if "tensor" in override else "64xA100-80GB"]
     assert main(words) == 1
     found = capsys.readouterr()
     assert message in found.out

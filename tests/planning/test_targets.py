@@ -26,6 +26,7 @@ def plan() -> Plan:
         (parse_tokens, "1.4T", 1.4e12),
         (parse_tokens, "200_000", 200_000),
         (parse_tokens, "2e11", 2e11),
+        (parse_tokens, "1,000,000", 1e6),
         (parse_budget, "10000usd", (10_000, None)),
         (parse_budget, "$10,000", (10_000, None)),
         (parse_budget, "1.5k", (1500, None)),
@@ -43,7 +44,13 @@ def test_amounts_are_read_as_people_write_them(
 
 @pytest.mark.parametrize(
     ("parse", "text"),
-    [(parse_tokens, "many"), (parse_tokens, "0"), (parse_budget, "10eur"), (parse_hours, "14")],
+    [
+        (parse_tokens, "many"),
+        (parse_tokens, "0"),
+        (parse_budget, "10eur"),
+        (parse_hours, "14"),
+        (parse_hours, "14dogs"),
+    ],
 )
 def test_other_words_are_refused(parse: Callable[[str], object], text: str) -> None:
     with pytest.raises(TsumuguError, match=f"'{text}' is no"):

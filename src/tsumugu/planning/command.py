@@ -49,7 +49,7 @@ def add_plan_arguments(parser: Parser) -> None:
         help="run folders of small models of yours, to which the estimate of the loss is fitted",
     )
     parser.add_argument(
-        "--top", type=int, default=_TOP, metavar="N", help=f"layouts to show; default: {_TOP}"
+        "--top", type=_count, default=_TOP, metavar="N", help=f"layouts to show; default: {_TOP}"
     )
     parser.add_argument(
         "--page", type=Path, metavar="FILE", help="also write an HTML page, with a map to look at"

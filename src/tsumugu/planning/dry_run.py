@@ -143,7 +143,9 @@ def _packages(recipe: Recipe, names: list[str]) -> Iterator[Check]:
     needed = ["torch"] if "pretrain" in names else []
     if any(entry.path.startswith("hf://") for entry in recipe.corpus.inputs):
         needed.append("datasets")
-    if ("evaluate" in names and recipe.evaluate.tasks) or ("pretrain" in names and recipe.pretrain.evaluation):
+    if ("evaluate" in names and recipe.evaluate.tasks) or (
+        "pretrain" in names and recipe.pretrain.evaluation
+    ):
         needed.append("lm_eval")
     if "tune" in names:
         needed.append("trl")

@@ -78,13 +78,13 @@ class _Answers(BaseHTTPRequestHandler):
             self._send(b"", 404, X_Error_Code="EntryNotFound")
             return
         data = path.read_bytes()
-        headers = {"ETag": f'"{hashlib.sha1(data).hexdigest()}"'}
+        tag = f'"{hashlib.sha1(data).hexdigest()}"'
         if part := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
             first, last = int(part[1]), min(int(part[2] or len(data)), len(data) - 1)
-            headers["Content_Range"] = f"bytes {first}-{last}/{len(data)}"
-            self._send(data[first : last + 1], 206, **headers)
+            place = f"bytes {first}-{last}/{len(data)}"
+            self._send(data[first : last + 1], 206, ETag=tag, Content_Range=place)
         else:
-            self._send(data, **headers)
+            self._send(data, ETag=tag)
 
 
 def _entry(path: Path, folder: Path) -> dict[str, Any]:
