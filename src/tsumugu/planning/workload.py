@@ -1,7 +1,7 @@
 """What is to be planned: a model to train, and one way of training it.
 
-Nothing here knows of a cluster, and nothing in this folder imports torch, so that `tsumugu plan` answers at
-once.
+Nothing here knows of a cluster, and nothing in this folder but `reality.py` imports torch, so that
+`tsumugu plan` answers at once.
 """
 
 from dataclasses import dataclass, replace
