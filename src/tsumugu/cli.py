@@ -16,7 +16,7 @@ from tsumugu.errors import Stopped, TsumuguError
 from tsumugu.evaluation.questions import QUESTIONS as EVALUATE
 from tsumugu.planning.command import EXAMPLES as PLAN_EXAMPLES
 from tsumugu.planning.command import PLAN, add_plan_arguments, answer_plan
-from tsumugu.questions import find_question, parse_question
+from tsumugu.questions import find_question, parse_question, positive_number
 from tsumugu.release.questions import QUESTIONS as RELEASE
 from tsumugu.study.command import EXAMPLES as STUDY_EXAMPLES
 from tsumugu.study.command import STUDY, add_study_arguments, answer_study
@@ -273,7 +273,7 @@ def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--workers",
-        type=_positive,
+        type=positive_number,
         metavar="N",
         help="processes for corpus and tokens (default: one per CPU)",
     )
@@ -291,13 +291,6 @@ def _add_recipe_arguments(command: argparse.ArgumentParser) -> None:
         default="local",
         help="where corpus and tokens work: this machine's processes (default), or a Ray cluster",
     )
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -106,7 +106,7 @@ def run_stages(
     stages = stages_of(recipe)
     _check_stages(stages, last)
     run_folder.mkdir(parents=True, exist_ok=True)
-    with _locked(run_folder):
+    with locked(run_folder):
         text = recipe_text(recipe)
         recipe_path = run_folder / "recipe.yaml"
         if not recipe_path.exists() or recipe_path.read_text(encoding="utf-8") != text:
@@ -286,7 +286,7 @@ def _load(reference: str) -> StageFunction:
 
 
 @contextmanager
-def _locked(run_folder: Path) -> Iterator[None]:
+def locked(run_folder: Path) -> Iterator[None]:
     """Hold the run folder for this process; the lock ends with the process, however it ends."""
     with (run_folder / ".lock").open("w") as stream:
         try:

@@ -60,6 +60,17 @@ def parse_question(question: Question, words: Sequence[str]) -> Options:
     return parser.parse_intermixed_args([question.rewrite(word) for word in words[2:]])
 
 
+def positive_number(text: str) -> int:
+    """An argument that counts something.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return int(text)
+
+
 def add_run(parser: Parser) -> None:
     """The run that a question is about."""
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, for example runs/demo")

@@ -6,6 +6,7 @@ Whatever is wrong is said in one message that names the file, the key, what was 
 is allowed. The sections themselves live beside the code that they configure.
 """
 
+import copy
 import difflib
 import json
 import re
@@ -39,7 +40,8 @@ class Recipe(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     """The run's name; its folder is `runs/NAME` unless `--run` says otherwise."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """The seed of everything random: the validation split, the data order, the weights."""
+    """The seed of everything random: the validation split, the data order, the weights; `pretrain.seed` gives
+    the last two one of their own."""
     corpus: CorpusConfig
     tokenizer: TokenizerConfig
     tokens: TokensConfig = TokensConfig()
@@ -126,10 +128,14 @@ _Loader.add_implicit_resolver(
 
 
 def load_recipe(
-    path: Path, overrides: Sequence[str] = (), *, keys: Mapping[str, Any] | None = None
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    keys: Mapping[str, Any] | None = None,
+    keys_from: str = "command line",
 ) -> Recipe:
     """Read the recipe at `path` with `key=value` overrides such as `pretrain.steps=100`, and other values of
-    `keys`.
+    `keys`, which `keys_from` is to blame for.
 
     Raises:
         TsumuguError: the file cannot be read, is not YAML, or does not describe a possible run.
@@ -143,13 +149,13 @@ def load_recipe(
         raise TsumuguError(f"{path}: a recipe is a mapping of sections; found {_show(data)}")
     overridden = [_override(data, text) for text in overrides]
     for key, value in (keys or {}).items():
-        _set(data, key, value, where=str(path))
+        _set(data, key, copy.deepcopy(value), where=keys_from)
         overridden.append(key)
     try:
         # JSON is the mode in which strict pydantic still accepts a list for a tuple.
         return Recipe.model_validate_json(json.dumps(data))
     except ValidationError as error:
-        raise TsumuguError(_explain(error, path=path, overridden=overridden)) from None
+        raise TsumuguError(_explain(error, path=path, overridden=overridden, by=keys_from)) from None
     except (TypeError, ValueError) as error:
         raise TsumuguError(f"{path}: a recipe holds text, numbers, lists and mappings: {error}") from error
 
@@ -217,11 +223,11 @@ def _set(data: dict[str, Any], key: str, value: Any, *, where: str) -> None:
             target = target[index]
 
 
-def _explain(error: ValidationError, *, path: Path, overridden: Sequence[str]) -> str:
+def _explain(error: ValidationError, *, path: Path, overridden: Sequence[str], by: str) -> str:
     lines = []
     for item in error.errors(include_url=False):
         key = ".".join(str(part) for part in item["loc"]) or "(recipe)"
-        origin = _origin(key, path=path, overridden=overridden)
+        origin = _origin(key, path=path, overridden=overridden, by=by)
         kind = item["type"]
         if kind == "extra_forbidden":
             message = _unknown_key(item["loc"])
@@ -238,12 +244,12 @@ def _explain(error: ValidationError, *, path: Path, overridden: Sequence[str]) -
     return "\n".join(lines)
 
 
-def _origin(key: str, *, path: Path, overridden: Sequence[str]) -> str:
+def _origin(key: str, *, path: Path, overridden: Sequence[str], by: str) -> str:
     """Who is to blame for `key`: the file, or an override of it, of its section, or of a part of it."""
     if any(f"{key}.".startswith(f"{override}.") for override in overridden):
-        return "command line"
+        return by
     parts = [override for override in overridden if override.startswith(f"{key}.")]
-    return f"{path} with {', '.join(parts)} from the command line" if parts else str(path)
+    return f"{path} with {', '.join(parts)} from the {by}" if parts else str(path)
 
 
 def _unknown_key(location: tuple[int | str, ...]) -> str:

@@ -2,6 +2,10 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -100,6 +104,9 @@ def test_trials_of_other_texts_share_nothing(write_study: Callable[..., Path], t
         ({"axes": {}}, "at least 1 item"),
         ({"axes": {RATE: []}}, "has no values"),
         ({"seeds": [1, 1]}, "seeds names one twice"),
+        ({"axes": {"pretrain.seed": [1, 2]}}, "seeds is the key for that"),
+        ({"axes": {RATE: [1], "o": {"a": {"pretrain.optimizer": {}}}}}, "set the same key"),
+        ({"axes": {RATE: [0.95, "0.95"]}}, "names a value twice"),
         ({"sedes": [1]}, "Extra inputs"),
     ],
 )
@@ -189,9 +196,7 @@ def test_a_budget_that_is_spent_leaves_trials_out_and_says_so(
     assert "No setting is done with all of its seeds" in page
 
 
-def test_halving_stops_what_is_behind_and_knows_what_went_before(
-    write_study: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_halving_stops_what_is_behind(write_study: Callable[..., Path], tmp_path: Path) -> None:
     path = write_study(
         keys={"pretrain.steps": 40, "pretrain.validation_every": 4},
         axes={RATE: [1, 2, 3, 4, 5, 6]},
@@ -204,6 +209,8 @@ def test_halving_stops_what_is_behind_and_knows_what_went_before(
     stopped = [halving.should_stop(trial, curve) for trial, curve in zip(trials, curves, strict=True)]
     assert stopped[0] is False
     assert all(stopped[3:])
+    # Who was behind stays behind, though nothing new is measured.
+    assert halving.should_stop(trials[-1], curves[-1])
 
 
 def test_spikes_are_counted_by_the_stated_definition() -> None:
@@ -217,6 +224,66 @@ def test_spikes_are_counted_by_the_stated_definition() -> None:
     assert count_spikes([9.0] * 10) == 0
 
 
+def test_a_training_with_other_keys_is_another_trial(
+    write_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    before = read(write_study(), tmp_path)
+    after = read(write_study(keys={"pretrain.steps": 13}), tmp_path)
+    assert not {trial.folder for trial in before} & {trial.folder for trial in after}
+
+
+def test_labels_do_not_leak_into_each_other(write_study: Callable[..., Path], tmp_path: Path) -> None:
+    axes = {
+        "schedule": {
+            "wsd": {"pretrain.schedule.name": "wsd", "pretrain.schedule.decay_share": 0.5},
+            "cosine": {},
+        }
+    }
+    keys = {"pretrain.schedule": {"name": "cosine"}}
+    trials = read(write_study(keys=keys, axes=axes, seeds=[0]), tmp_path)
+    assert [trial.recipe.pretrain.schedule.decay_share for trial in trials] == [0.5, None]
+
+
+def test_a_failed_training_is_told_ends_the_command_and_is_tried_again(
+    write_study: Callable[..., Path], run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_study(axes={"pretrain.layout": [{"tensor": 2}, {"data_shard": 1}]}, seeds=[0])
+    for _ in range(2):
+        assert main(["study", str(path), "--run", str(run_folder)]) == 1
+        found = capsys.readouterr().err
+        assert "failed: pretrain.layout needs 2 processes" in found.replace("error: ", "failed: ")
+        assert "1 of 2 trainings failed" in found
+    assert "2 trials, 1 done" in found
+
+
+def test_sigterm_lets_trials_save_and_the_same_command_goes_on(
+    write_study: Callable[..., Path], run_folder: Path
+) -> None:
+    keys = {"pretrain.steps": 4000, "pretrain.validation_every": 4000, "pretrain.checkpoint_every": 4000}
+    path = write_study(keys=keys, axes={RATE: [0.001]}, seeds=[0])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tsumugu", "study", str(path), "--run", str(run_folder)],
+        stderr=subprocess.DEVNULL,
+    )
+    (trial,) = read(path, run_folder)
+    metrics = trial.folder / "pretrain.partial" / "metrics.jsonl"
+    until = time.monotonic() + 120
+    while not (metrics.exists() and metrics.read_text().count("\n") > 3):
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 128 + signal.SIGTERM
+    # It saved, so that nothing is computed twice.
+    assert list((trial.folder / "pretrain.partial" / "checkpoints").glob("step-*"))
+    assert outcome_of(trial).status == "unfinished"
+
+
+def test_a_page_of_nothing_is_refused(write_study: Callable[..., Path], tmp_path: Path) -> None:
+    assert main(["study", str(write_study()), "--run", str(tmp_path / "none"), "--page"]) == 1
+    assert not (tmp_path / "none").exists()
+
+
 def test_intervals_are_student_s() -> None:
     assert interval([1.0]) is None
     low, high = interval([1.0, 2.0, 3.0]) or (0, 0)
@@ -228,11 +295,15 @@ def test_settings_that_seeds_cannot_tell_apart_are_named(finished: tuple[Path, P
     path, folder = finished
     trials = read(path, folder)
     good = Outcome("done", 12, 2.0, 3.0, 0, 1.0, 100)
-    values = (2.0, 2.2, 2.1, 2.3)
-    outcomes = [replace(good, bits_per_byte=value) for value in values]
-    summary = summarize(trials, outcomes)
-    assert summary.best is not None
-    assert [row.setting for row in summary.undecided] == [trials[2].setting]
+    for values, undecided in (
+        # Seeds differ more than settings do, and the same setting is better with each.
+        ((2.0, 2.5, 2.1001, 2.6), False),
+        ((2.0, 2.5, 2.3, 2.4), True),
+    ):
+        summary = summarize(trials, [replace(good, bits_per_byte=value) for value in values])
+        assert summary.best is not None
+        assert summary.best.setting == trials[0].setting
+        assert bool(summary.undecided) is undecided
 
 
 def test_the_schema_of_labels_is_what_yaml_says() -> None:

@@ -1,15 +1,20 @@
 """How processes share the work: what `auto` chooses, and in which words the impossible is refused."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pydantic import ValidationError
 
 from tsumugu.errors import TsumuguError
 from tsumugu.model.config import ModelConfig
 from tsumugu.planning.auto import choose_layout
 from tsumugu.planning.cluster import device_cluster
+from tsumugu.recipe import Recipe
+from tsumugu.training import stage
 from tsumugu.training.layout import (
     Layout,
     LayoutConfig,
@@ -18,6 +23,7 @@ from tsumugu.training.layout import (
     micro_batch_size,
     resolve_layout,
 )
+from tsumugu.training.processes import Process
 
 TRAINING = Training(
     model=ModelConfig.model_validate({"preset": "tiny-llama"}),
@@ -192,6 +198,29 @@ def test_auto_takes_smaller_micro_batches_where_the_whole_share_fits_nowhere() -
     cluster = device_cluster(A100, 8, 8, memory=80 * 10**9)
     layout, micro = choose_layout(LayoutConfig(auto=True), training, cluster)
     assert 1 <= micro < 512 // layout.data
+
+
+@pytest.mark.parametrize("settings", [{"optimizer": "muon"}, {"precision": "bfloat16"}])
+def test_auto_knows_every_training_that_a_cpu_can_do(settings: dict[str, Any]) -> None:
+    assert auto(replace(TRAINING, **settings), "cpu", 2, 2).processes == 2
+
+
+def test_a_training_that_goes_on_keeps_the_layout_it_began_with(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = Process(0, 4, 0, 4, torch.device("cpu"))
+    began = stage._choose(recipe, tmp_path, 460, process)
+    other = {**began, "layout": asdict(Layout(data_shard=2, pipeline=2))}
+    (tmp_path / "pretrain-logs").mkdir()
+    (tmp_path / "pretrain-logs" / "layout.json").write_text(json.dumps(other))
+    # Without a checkpoint it begins anew; with one, what it began with counts, if it was chosen for the same.
+    assert stage._choose(recipe, tmp_path, 460, process) == began
+    monkeypatch.setattr(stage, "latest_checkpoint", lambda folder: folder / "step-5")
+    assert stage._choose(recipe, tmp_path, 460, process) == other
+    assert stage._choose(recipe, tmp_path, 460, replace(process, world_size=2, local_world_size=2)) != other
+    smaller = recipe.pretrain.model_copy(update={"micro_batch_size": 1})
+    chosen = stage._choose(recipe.model_copy(update={"pretrain": smaller}), tmp_path, 460, process)
+    assert chosen["micro_batch_size"] == 1
 
 
 def test_auto_reckons_with_the_precision_of_the_training() -> None:

@@ -81,6 +81,9 @@ class Cluster:
         Raises:
             TsumuguError: it is not known.
         """
+        if precision == "bfloat16" and precision not in self.peak_flops:
+            # It is computed in float32 there.
+            precision = "float32"
         if precision not in self.peak_flops:
             raise TsumuguError(
                 f"{self.device} has no peak for precision = {precision}; it is known for "

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsumugu.questions import Options, Parser, add_json
+from tsumugu.questions import Options, Parser, add_json, positive_number
 
 if TYPE_CHECKING:
     from tsumugu.planning.search import Plan
@@ -49,7 +49,7 @@ def add_plan_arguments(parser: Parser) -> None:
         help="run folders of small models of yours, to which the estimate of the loss is fitted",
     )
     parser.add_argument(
-        "--top", type=_count, default=_TOP, metavar="N", help=f"layouts to show; default: {_TOP}"
+        "--top", type=positive_number, default=_TOP, metavar="N", help=f"layouts to show; default: {_TOP}"
     )
     parser.add_argument(
         "--page", type=Path, metavar="FILE", help="also write an HTML page, with a map to look at"
@@ -130,9 +130,3 @@ def _price(text: str) -> float:
     if not (value > 0 and math.isfinite(value)):
         raise argparse.ArgumentTypeError(f"{text} is no price; write 2.1")
     return value
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return int(text)

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsumugu.questions import Options, Parser
+from tsumugu.questions import Options, Parser, positive_number
 
 if TYPE_CHECKING:
     from tsumugu.study.summary import Summary
@@ -28,7 +28,10 @@ def add_study_arguments(parser: Parser) -> None:
     parser.add_argument("study", type=Path, metavar="STUDY", help="a YAML file")
     parser.add_argument("--run", type=Path, metavar="DIR", dest="folder", help="default: runs/NAME")
     parser.add_argument(
-        "--parallel", type=int, metavar="N", help="trials at a time; default: one per `threads` CPUs"
+        "--parallel",
+        type=positive_number,
+        metavar="N",
+        help="trials at a time; default: one per GPU, or per `threads` CPUs",
     )
     parser.add_argument(
         "--page", action="store_true", help="write the page of what is there, and train nothing"
@@ -38,26 +41,31 @@ def add_study_arguments(parser: Parser) -> None:
 def answer_study(options: Options) -> None:
     """Train what is missing; write `study.html` and `study.json`."""
     from tsumugu.engine import Resources
+    from tsumugu.errors import TsumuguError
     from tsumugu.files import write_json, write_text
     from tsumugu.pipeline import say_on_stderr
     from tsumugu.study.config import load_study
     from tsumugu.study.page import study_page
-    from tsumugu.study.running import read_outcome, run_study
+    from tsumugu.study.running import LOG, read_outcome, run_study
     from tsumugu.study.summary import summarize
     from tsumugu.study.trials import trials_of
 
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise TsumuguError("a study starts its own processes; run it without torchrun")
     study = load_study(options.study)
     folder = options.folder or Path("runs") / study.name
     trials = trials_of(study, options.study, folder)
-    cores = len(os.sched_getaffinity(0))
     if options.page:
-        outcomes = [read_outcome(trial) for trial in trials]
+        if not any(trial.folder.exists() for trial in trials):
+            raise TsumuguError(f"{folder} holds none of the study's trials; run it without --page first")
+        outcomes = [read_outcome(trial, study) for trial in trials]
     else:
         outcomes = run_study(
             study,
             trials,
-            parallel=max(1, options.parallel or cores // study.threads),
-            resources=Resources(cores),
+            folder=folder,
+            slots=_slots(study.threads, options.parallel),
+            resources=Resources(len(os.sched_getaffinity(0))),
             say=say_on_stderr,
         )
     summary = summarize(trials, outcomes)
@@ -79,6 +87,22 @@ def answer_study(options: Options) -> None:
     )
     write_text(folder / "study.html", study_page(study, trials, outcomes, summary, folder=folder))
     _print(folder, summary, trials=len(trials))
+    failed = [trial for trial, one in zip(trials, outcomes, strict=True) if one.status == "failed"]
+    if failed:
+        raise TsumuguError(
+            f"{len(failed)} of {len(trials)} trainings failed; {failed[0].folder / LOG} says why. "
+            "The same command tries them again"
+        )
+
+
+def _slots(threads: int, parallel: int | None) -> list[int | None]:
+    """Where trials are trained at the same time."""
+    import torch
+
+    gpus = torch.cuda.device_count()
+    if gpus:
+        return [number % gpus for number in range(parallel or gpus)]
+    return [None] * (parallel or max(1, len(os.sched_getaffinity(0)) // threads))
 
 
 def _print(folder: Path, summary: "Summary", *, trials: int) -> None:

@@ -57,11 +57,24 @@ class StudyConfig(Section):
         for name, values in self.axes.items():
             if len(values) < 1:
                 raise ValueError(f"axes.{name} has no values")
-            if isinstance(values, list) and len({json.dumps(value) for value in values}) < len(values):
+            if isinstance(values, list) and len(set(map(_label, values))) < len(values):
                 raise ValueError(f"axes.{name} names a value twice")
+        taken = [(name, self._keys_set_by(name)) for name in self.axes]
+        for place, (name, keys) in enumerate(taken):
+            if _overlap(keys, {"pretrain.seed"}):
+                raise ValueError(f"axes.{name} sets pretrain.seed; seeds is the key for that")
+            for other, others in taken[:place]:
+                if _overlap(keys, others):
+                    raise ValueError(f"axes.{other} and axes.{name} set the same key of the recipe")
+        if _overlap(set(self.keys), {"pretrain.seed"}):
+            raise ValueError("keys sets pretrain.seed; seeds is the key for that")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds names one twice")
         return self
+
+    def _keys_set_by(self, axis: str) -> set[str]:
+        values = self.axes[axis]
+        return {axis} if isinstance(values, list) else {key for keys in values.values() for key in keys}
 
     def settings(self) -> list[dict[str, str]]:
         """All combinations of the axes: labels by axis, the last axis changing fastest."""
@@ -103,6 +116,15 @@ def load_study(path: Path) -> StudyConfig:
             for fault in error.errors()
         )
         raise TsumuguError(f"{path}: the study has mistakes:\n{lines}") from None
+
+
+def _overlap(keys: set[str], others: set[str]) -> bool:
+    """Whether a key of one is a key of the other, or a section around it."""
+    return any(
+        f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
+        for key in keys
+        for other in others
+    )
 
 
 def _label(value: Any) -> str:

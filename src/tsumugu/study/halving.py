@@ -39,6 +39,7 @@ class Halving:
         )
         self._trials: dict[str, Any] = {}
         self._told: dict[str, int] = {}
+        self._behind: set[str] = set()
         for trial in trials:
             self.should_stop(trial, curve_of(trial))
 
@@ -50,13 +51,14 @@ class Halving:
         if key not in self._trials:
             self._trials[key] = self._study.ask()
         asked = self._trials[key]
-        stop = False
         for step in range(self._told.get(key, 0), len(curve.bits_per_byte)):
             asked.report(curve.bits_per_byte[step], step + 1)
             # The pruner looks at the last report alone, so it is asked at each.
-            stop = stop or asked.should_prune()
+            if asked.should_prune():
+                # The pruner forgets; who was behind once stays so.
+                self._behind.add(key)
         self._told[key] = len(curve.bits_per_byte)
-        return stop
+        return key in self._behind and len(curve.bits_per_byte) < _measurements(trial)
 
 
 def _measurements(trial: Trial) -> int:

@@ -9,12 +9,11 @@ from pathlib import Path
 from statistics import mean, pstdev
 from typing import Any, Literal
 
-from tsumugu.files import read_json
 from tsumugu.study.trials import Trial
 from tsumugu.training.events import read_events
 from tsumugu.training.metrics import read_metrics
 
-Status = Literal["done", "diverged", "pruned", "failed", "missing"]
+Status = Literal["done", "diverged", "pruned", "failed", "unfinished", "missing"]
 
 SPIKE_WINDOW = 64
 """Applied steps before a step with which its loss is compared."""
@@ -30,7 +29,8 @@ class Outcome:
 
     status: Status
     """`done`; `diverged`: training gave up, or its held-out loss rose to more than 1.1 times its least;
-    `pruned`: stopped by halving; `failed`: another error; `missing`: it was not trained."""
+    `pruned`: stopped by halving; `failed`: another error; `unfinished`: under way, or cut off; `missing`: it
+    was not begun."""
     steps: int
     bits_per_byte: float | None
     """Held out, of the last measurement; None if there is none."""
@@ -78,7 +78,7 @@ def outcome_of(
     elif done:
         status = "done"
     else:
-        status = ended or "missing"
+        status = ended or ("unfinished" if folder else "missing")
     return Outcome(
         status=status,
         steps=steps[-1]["step"] if steps else 0,
@@ -87,7 +87,7 @@ def outcome_of(
         spikes=count_spikes([row["loss"] for row in steps]) if steps else None,
         seconds=float(rows[-1]["seconds"]) if rows else 0.0,
         tokens=int(steps[-1]["tokens"]) if steps else 0,
-        message=message,
+        message=message if status == "failed" else "",
     )
 
 
@@ -118,9 +118,3 @@ def count_spikes(losses: Sequence[float]) -> int:
         spikes += high and not within
         within = high
     return spikes
-
-
-def parameters_of(trial: Trial) -> int | None:
-    """Of a trained model."""
-    manifest = trial.folder / "pretrain" / "manifest.json"
-    return int(read_json(manifest)["counts"]["parameters"]) if manifest.exists() else None

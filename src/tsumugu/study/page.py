@@ -68,7 +68,7 @@ def _cells(row: Row, place: int) -> dict[str, Any]:
     low_high = "" if row.interval is None else f"{row.interval[0]:.4f} to {row.interval[1]:.4f}"
     ended = [
         f"{count} {name}"
-        for name in ("done", "diverged", "pruned", "failed", "missing")
+        for name in ("done", "diverged", "pruned", "failed", "unfinished", "missing")
         if (count := getattr(row, name))
     ]
     return {

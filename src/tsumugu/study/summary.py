@@ -24,11 +24,14 @@ class Row:
     diverged: int
     pruned: int
     failed: int
+    unfinished: int
     missing: int
     spikes: float | None
     """Per training that was not stopped early."""
+    by_seed: dict[int, float]
+    """Held-out bits per byte of those that are done."""
     bits_per_byte: float | None
-    """Held out, the mean of those that are done; None if none is."""
+    """Their mean; None if none is."""
     interval: tuple[float, float] | None
     """95 % by Student's t over seeds; None with fewer than two."""
     flops: float
@@ -45,7 +48,8 @@ class Summary:
     best: Row | None
     """Of those all of whose seeds are done, the one with the lowest mean."""
     undecided: tuple[Row, ...]
-    """Settings whose interval meets that of the best: more seeds would be needed to tell them apart."""
+    """Settings whose difference to the best, seed by seed, may be none (95 % by Student's t): more seeds
+    would be needed to tell them apart. With one seed, all of them."""
     flops: float
     seconds: float
 
@@ -62,7 +66,9 @@ def summarize(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> Summary:
     rows = tuple(_row(group) for group in groups.values())
     whole = [row for row in rows if row.done == row.trials and row.bits_per_byte is not None]
     best = min(whole, key=lambda row: row.bits_per_byte or 0.0, default=None)
-    undecided = tuple(row for row in whole if best is not None and row is not best and _meet(row, best))
+    undecided = tuple(
+        row for row in whole if best is not None and row is not best and _may_be_equal(row, best)
+    )
     return Summary(rows, best, undecided, sum(row.flops for row in rows), sum(row.seconds for row in rows))
 
 
@@ -79,12 +85,18 @@ def mean_curve(trials: Sequence[Trial]) -> Curve:
 def _row(group: Sequence[tuple[Trial, Outcome]]) -> Row:
     found = [outcome for _, outcome in group]
     counts = {status: sum(one.status == status for one in found) for status in _STATUSES}
-    values = [one.bits_per_byte for one in found if one.status == "done" and one.bits_per_byte is not None]
+    by_seed = {
+        trial.seed: one.bits_per_byte
+        for trial, one in group
+        if one.status == "done" and one.bits_per_byte is not None
+    }
+    values = list(by_seed.values())
     spikes = [one.spikes for one in found if one.spikes is not None and one.status in ("done", "diverged")]
     return Row(
         setting=group[0][0].setting,
         trials=len(group),
         spikes=mean(spikes) if spikes else None,
+        by_seed=by_seed,
         bits_per_byte=mean(values) if values else None,
         interval=interval(values),
         flops=sum(one.tokens * _flops_per_token(trial) for trial, one in group),
@@ -93,7 +105,7 @@ def _row(group: Sequence[tuple[Trial, Outcome]]) -> Row:
     )
 
 
-_STATUSES = ("done", "diverged", "pruned", "failed", "missing")
+_STATUSES = ("done", "diverged", "pruned", "failed", "unfinished", "missing")
 
 
 def interval(values: Sequence[float]) -> tuple[float, float] | None:
@@ -104,10 +116,11 @@ def interval(values: Sequence[float]) -> tuple[float, float] | None:
     return mean(values) - half, mean(values) + half
 
 
-def _meet(row: Row, best: Row) -> bool:
-    if row.interval is None or best.interval is None:
-        return True
-    return row.interval[0] <= best.interval[1]
+def _may_be_equal(row: Row, best: Row) -> bool:
+    # The same seed draws the same weights and order, so differences vary less than values.
+    differences = [row.by_seed[seed] - best.by_seed[seed] for seed in best.by_seed if seed in row.by_seed]
+    found = interval(differences)
+    return found is None or found[0] <= 0
 
 
 def _flops_per_token(trial: Trial) -> int:

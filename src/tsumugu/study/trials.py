@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,22 +52,29 @@ def trials_of(study: StudyConfig, path: Path, run_folder: Path) -> list[Trial]:
     for setting in study.settings():
         for seed in study.seeds:
             keys = {**study.keys, **study.keys_of(setting), "pretrain.seed": seed}
-            recipe = load_recipe(base, keys=keys)
-            folder = run_folder / "trials" / _folder_name(setting, seed)
-            shared = run_folder / "shared" / _hash(_shared_settings(recipe))
+            recipe = load_recipe(base, keys=keys, keys_from=f"{path} ({_words(setting)})")
+            # Another text, model or training under the same labels is another trial.
+            folder = (
+                run_folder / "trials" / _folder_name(setting, seed, _settings(recipe, (*SHARED, "pretrain")))
+            )
+            shared = run_folder / "shared" / _hash(_settings(recipe, SHARED))
             trials.append(Trial(setting, seed, recipe, folder, shared))
     return trials
 
 
-def _shared_settings(recipe: Recipe) -> list[Any]:
-    return [stage.settings(recipe) for stage in stages_of(recipe) if stage.name in SHARED]
+def _words(setting: dict[str, str]) -> str:
+    return ", ".join(f"{axis} {label}" for axis, label in setting.items())
 
 
-def _folder_name(setting: dict[str, str], seed: int) -> str:
-    """Readable, and of its own for every setting: what cannot stand in a file's name is in the hash."""
+def _settings(recipe: Recipe, names: Sequence[str]) -> list[Any]:
+    return [stage.settings(recipe) for stage in stages_of(recipe) if stage.name in names]
+
+
+def _folder_name(setting: dict[str, str], seed: int, settings: list[Any]) -> str:
+    """Readable, and of its own for every training: what cannot stand in a file's name is in the hash."""
     words = "_".join(f"{axis.rpartition('.')[2]}-{label}" for axis, label in setting.items())
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", words)[:60].strip("-.")
-    return f"{plain}_{_hash(setting)}_seed-{seed}"
+    return f"{plain}_{_hash([setting, settings])}_seed-{seed}"
 
 
 def _hash(value: Any) -> str:

@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 
 from tsumugu.errors import TsumuguError
 from tsumugu.planning.cluster import Cluster, device_cluster
+from tsumugu.training.device import product_dtype
 from tsumugu.training.layout import Layout
 
 MESH = ("pipeline", "data_replicate", "data_shard", "context", "tensor")
@@ -184,7 +185,11 @@ def this_cluster(process: Process) -> Cluster:
     """What there is to train on, as the planner knows it."""
     name = torch.cuda.get_device_name(process.device) if process.device.type == "cuda" else "cpu"
     memory = device_memory(process.device)
-    return device_cluster(name, process.world_size, process.local_world_size, memory=memory)
+    cluster = device_cluster(name, process.world_size, process.local_world_size, memory=memory)
+    if product_dtype("auto", process.device) == torch.float32 and "float32" in cluster.peak_flops:
+        # Whatever the table says of a device that this one is taken for.
+        return replace(cluster, peak_flops={"float32": cluster.peak_flops["float32"]})
+    return cluster
 
 
 def _store(process: Process) -> PrefixStore:

@@ -141,6 +141,10 @@ class Reporter:
         if self._speaks:
             self._write({"step": step, "tokens": progress.tokens, **_read(samples)})
 
+    def ended_badly(self, progress: Progress, reason: str) -> None:
+        """All steps are done, and the model is worth nothing."""
+        self._event("gave up", progress.step, reason=reason, samples=[])
+
     def stopped(self, progress: Progress) -> None:
         """The run ends early."""
         self._event("stopped", progress.step)

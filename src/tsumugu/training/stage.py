@@ -4,6 +4,7 @@ import os
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -45,6 +46,7 @@ from tsumugu.training.validation import held_out
 from tsumugu.training.whole import whole_bytes
 
 _WORD, _LAYOUT = "pretrain", "layout"
+_CHOSEN = Path("pretrain-logs") / "layout.json"
 _SHARE_FOR_WHOLE = 0.4
 """Of a device's memory, for the whole model beside its parts and their optimizer."""
 _TRAIN, _DONE, _FAILED = "train", "done", "failed"
@@ -64,11 +66,9 @@ def pretrain_together(recipe: Recipe, run_folder: Path, *, resources: Resources)
     """
     process = this_process()
     tokenizer = run_folder / "tokenizer"
-    if tokenizer.exists():
+    if process.is_first and tokenizer.exists():
         # Before there is a process group.
-        cluster = this_cluster(process)
-        training = training_of(recipe, load_encoder(tokenizer).vocab_size, cluster)
-        choose_layout(recipe.pretrain.layout, training, cluster)
+        _choose(recipe, run_folder, load_encoder(tokenizer).vocab_size, process)
     with process_group(process):
         if process.is_first:
             _run_for_all(recipe, run_folder, resources)
@@ -198,28 +198,40 @@ def _train(context: StageContext, process: Process) -> Counts:
 def _layout(context: StageContext, vocab_size: int, process: Process) -> tuple[Layout, int]:
     """The layout and the sequences of a forward pass, the same on all processes.
 
-    The first process chooses for all, since devices may differ a little. A training that goes on keeps what
-    was chosen when it began, if it has as many processes: its bits depend on it.
+    The first process chooses for all, since devices may differ a little.
     """
     if not process.is_first:
         word = hear(_LAYOUT)
         return Layout(**word["layout"]), word["micro_batch_size"]
-    recipe, path = context.recipe, context.folder.parent / "pretrain-logs" / "layout.json"
-    cluster = this_cluster(process)
+    chosen = _choose(context.recipe, context.folder.parent, vocab_size, process)
+    write_json(context.folder.parent / _CHOSEN, chosen)
+    tell(_LAYOUT, chosen)
+    layout = Layout(**chosen["layout"])
+    if context.recipe.pretrain.layout.auto:
+        say_on_stderr(f"pretrain: layout auto is {layout}, reckoned for {chosen['for']['device']}")
+    return layout, chosen["micro_batch_size"]
+
+
+def _choose(recipe: Recipe, run_folder: Path, vocab_size: int, process: Process) -> dict[str, Any]:
+    """The recipe's layout, or with `auto` the one that this training began with, if nothing that it was
+    chosen for is other than then: the bits of a training depend on it."""
+    config, cluster = recipe.pretrain, this_cluster(process)
+    chosen_for = {
+        "device": cluster.device,
+        "devices": cluster.devices,
+        "devices_per_node": cluster.devices_per_node,
+        "memory": cluster.memory,
+        "micro_batch_size": config.micro_batch_size,
+        "activation_checkpointing": config.activation_checkpointing.model_dump(mode="json"),
+    }
+    if config.layout.auto and latest_checkpoint(run_folder / "pretrain.partial" / "checkpoints"):
+        path = run_folder / _CHOSEN
+        kept: dict[str, Any] = read_json(path) if path.exists() else {}
+        if kept.get("for") == chosen_for:
+            return kept
     training = training_of(recipe, vocab_size, cluster)
-    layout, micro = choose_layout(recipe.pretrain.layout, training, cluster)
-    if recipe.pretrain.layout.auto:
-        goes_on = latest_checkpoint(context.folder / "checkpoints") is not None
-        kept = read_json(path) if goes_on and path.exists() else None
-        if kept and Layout(**kept["layout"]).processes == layout.processes:
-            written = recipe.pretrain.micro_batch_size
-            if written in (None, kept["micro_batch_size"]):
-                layout, micro = Layout(**kept["layout"]), kept["micro_batch_size"]
-        say_on_stderr(f"pretrain: layout auto is {layout}, reckoned for {cluster.device}")
-    word = {"layout": asdict(layout), "micro_batch_size": micro}
-    write_json(path, word)
-    tell(_LAYOUT, word)
-    return layout, micro
+    layout, micro = choose_layout(config.layout, training, cluster)
+    return {"layout": asdict(layout), "micro_batch_size": micro, "for": chosen_for}
 
 
 def _build(recipe: Recipe, vocab_size: int, layout: Layout, micro: int, process: Process) -> ParallelModel:

@@ -158,6 +158,7 @@ class _Run:
             self.stop()
         loss, step = found["validation_loss"], self.progress.step
         if not math.isfinite(loss) and step == self.job.config.steps:
+            self.reporter.ended_badly(self.progress, f"the validation loss is {loss}")
             raise TsumuguError(
                 f"pretrain: the trained model's validation loss is {loss}. The last checkpoint is that of an "
                 f"earlier step; lower pretrain.optimizer.learning_rate, or train on from it with fewer steps"
