@@ -161,7 +161,9 @@ def _start(trial: Trial, threads: int, gpu: int | None) -> _Running:
     write_text(recipe, recipe_text(trial.recipe))
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     if gpu is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = str(gpu)
+        # Some of the machine's may be hidden from this process already.
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        environment["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu] if visible else str(gpu)
     words = ["pretrain", str(recipe), "--run", str(trial.folder), "--workers", str(threads)]
     with (trial.folder / LOG).open("wb") as log:
         process = subprocess.Popen(
