@@ -101,7 +101,7 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path, base: Path) -> None
 
 def test_all_stop_at_the_same_step_and_go_on_to_the_same_bytes(tmp_path: Path, base: Path) -> None:
     rows, tokenizer = some_rows(base), load_tokenizer(base)
-    config = a_config(2, method="lora", lora={"dropout": 0.3}, epochs=8)
+    config = a_config(2, method="lora", lora={"dropout": 0.3}, epochs=4)
     whole = a_phase(tmp_path / "whole", base, config)
     tune(whole, rows, tokenizer)
     stopped = a_phase(tmp_path / "stopped", base, config)
