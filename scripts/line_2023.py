@@ -135,10 +135,10 @@ def same_loss_table() -> str:
                 f"| | {preset} | {size / 1e9:.2f} billion | {tokens / 1e9:.0f} billion | {flops:.3g} | "
                 f"{flops / first:.2f} |"
             )
-        size, tokens = least(law, loss)
+        best, tokens = least(law, loss)
         rows.append(
-            f"| | the size that needs least | {size / 1e9:.2f} billion | {tokens / 1e9:.0f} billion | "
-            f"{6 * size * tokens:.3g} (6 N D) | {6 * size * tokens / first:.2f} |"
+            f"| | the size that needs least | {best / 1e9:.2f} billion | {tokens / 1e9:.0f} billion | "
+            f"{6 * best * tokens:.3g} (6 N D) | {6 * best * tokens / first:.2f} |"
         )
     return "\n".join(rows) + "\n"
 

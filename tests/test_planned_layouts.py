@@ -1,10 +1,9 @@
 """The layouts in the comments of the large recipes are those that the planner chooses today."""
 
-import importlib.util
 import shlex
 from pathlib import Path
-from types import ModuleType
 
+import planned_layouts
 import pytest
 
 from tsumugu.planning.cluster import find_cluster
@@ -14,27 +13,19 @@ from tsumugu.recipe import load_recipe
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("planned_layouts", ROOT / "scripts" / "planned_layouts.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 NAMES = ["japanese-large-lm-1.7b", "japanese-large-lm-3.6b", "tsumugu-1.7b", "tsumugu-3.6b"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_comments_are_the_plan_and_their_words_are_understood(script: ModuleType, name: str) -> None:
+def test_comments_are_the_plan_and_their_words_are_understood(name: str) -> None:
     path = ROOT / "recipes" / f"{name}.yaml"
     text = path.read_text(encoding="utf-8")
-    assert text == script.renewed(name, text), "python scripts/planned_layouts.py --write renews the recipes"
+    assert text == planned_layouts.renewed(name, text), (
+        "python scripts/planned_layouts.py --write renews the recipes"
+    )
     words = [line[1:].strip() for line in map(str.strip, text.splitlines()) if "'pretrain.layout=" in line]
-    assert len(words) == len(script.COUNTS)
-    for count, of_count in zip(script.COUNTS, words, strict=True):
+    assert len(words) == len(planned_layouts.COUNTS)
+    for count, of_count in zip(planned_layouts.COUNTS, words, strict=True):
         recipe = load_recipe(path, shlex.split(of_count))
-        candidate = own_candidate(recipe, find_cluster(f"{count}x{script.DEVICES[name]}"))
+        candidate = own_candidate(recipe, find_cluster(f"{count}x{planned_layouts.DEVICES[name]}"))
         assert candidate.layout.processes == count

@@ -9,7 +9,8 @@ import pytest
 from tsumugu.model import loss
 from tsumugu.model.config import ModelConfig
 from tsumugu.planning.in_flight import in_flight
-from tsumugu.planning.memory import CHUNK_ELEMENTS, SMALLEST_CHUNK, memory, memory_of_rank
+from tsumugu.planning.memory import memory, memory_of_rank
+from tsumugu.planning.parts import CHUNK_ELEMENTS, SMALLEST_CHUNK
 from tsumugu.planning.reality import tracked_memory
 from tsumugu.planning.schedules import order
 from tsumugu.planning.workload import Candidate, Checkpointing, Workload
