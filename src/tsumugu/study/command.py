@@ -40,11 +40,14 @@ def add_study_arguments(parser: Parser) -> None:
 
 def answer_study(options: Options) -> None:
     """Train what is missing; write `study.html` and `study.json`."""
+    from dataclasses import asdict
+
     from tsumugu.engine import Resources
     from tsumugu.errors import TsumuguError
     from tsumugu.files import write_json, write_text
     from tsumugu.pipeline import say_on_stderr
     from tsumugu.study.config import load_study
+    from tsumugu.study.outcomes import curve_of
     from tsumugu.study.page import study_page
     from tsumugu.study.running import LOG, read_outcome, run_study
     from tsumugu.study.summary import summarize
@@ -80,6 +83,7 @@ def answer_study(options: Options) -> None:
                     "seed": trial.seed,
                     "folder": trial.folder.relative_to(folder).as_posix(),
                     **outcome.to_json(),
+                    "curve": asdict(curve_of(trial)),
                 }
                 for trial, outcome in zip(trials, outcomes, strict=True)
             ],
