@@ -61,6 +61,11 @@ class Recipe(Section):
         """Of first weights, order of the data and dropout."""
         return self.seed if self.pretrain.seed is None else self.pretrain.seed
 
+    @property
+    def tuning_seed(self) -> int:
+        """Of the order of tuning."""
+        return self.seed if self.tune is None or self.tune.seed is None else self.tune.seed
+
     @model_validator(mode="after")
     def _sections_fit_together(self) -> "Recipe":
         longest = self.model.max_position_embeddings

@@ -67,7 +67,8 @@ STAGES: tuple[Stage, ...] = (
         reads=(),
         function="tsumugu.corpus.stage:run",
         settings=lambda r: [
-            *_dump(r.corpus, *r.corpus.effective_rules),
+            r.corpus.result_settings(),
+            *_dump(*r.corpus.effective_rules),
             r.corpus.effective_transforms,
             fingerprint_inputs(r.corpus.inputs),
             [_version_of(Path(path)) for path in r.corpus.other_files],

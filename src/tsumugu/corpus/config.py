@@ -118,6 +118,9 @@ class RepeatedSubstrings(Section):
 class DedupConfig(Section):
     """How alike two documents may be, and which one stays."""
 
+    documents: bool = True
+    """Whether copies of documents go at all: exact, by address, near. Without it `contained_share`,
+    `repeated_lines` and `repeated_substrings` still do what they say."""
     ngram: Annotated[int, Field(ge=1, le=64)] = 5
     """Characters in a shingle, as in Swallow's corpus and HojiChar."""
     bands: Annotated[int, Field(ge=1, le=256)] = 20
@@ -234,6 +237,12 @@ class CorpusConfig(Section):
                     f"the rule {rule.reason!r} asks for {rule.signal}; name its model in quality.{kind}"
                 )
         return self
+
+    def result_settings(self) -> dict[str, object]:
+        """What the documents depend on."""
+        # A switch that nobody has moved is no other setting.
+        unsaid = {"dedup": {"documents"}} if self.dedup.documents else None
+        return self.model_dump(mode="json", exclude=unsaid)
 
     @property
     def other_files(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tsumugu.questions import Options, Parser, positive_number
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tsumugu.study.summary import Summary
 
 STUDY = """\
-Trains a recipe in several ways and lays what comes out side by side, on one page.
+Trains a recipe, or tunes a model, in several ways and lays what comes out side by side, on one page.
 
 STUDY is a YAML file: a base recipe, axes to vary (any key of the recipe), seeds, a budget. Trials share
 corpus, tokenizer and tokens, run several at a time, and go on after a stop when the same command is given
@@ -47,6 +47,7 @@ def answer_study(options: Options) -> None:
     from tsumugu.files import write_json, write_text
     from tsumugu.pipeline import say_on_stderr
     from tsumugu.study.config import load_study
+    from tsumugu.study.judging import judgement_of
     from tsumugu.study.outcomes import curve_of
     from tsumugu.study.page import study_page
     from tsumugu.study.running import LOG, read_outcome, run_study
@@ -71,12 +72,15 @@ def answer_study(options: Options) -> None:
             resources=Resources(len(os.sched_getaffinity(0))),
             say=say_on_stderr,
         )
-    summary = summarize(trials, outcomes)
+    summary = summarize(trials, outcomes, judged_by=study.judged_by)
+    judge = next((found for found in map(judgement_of, trials) if found is not None), None)
     write_json(
         folder / "study.json",
         {
             "study": study.model_dump(mode="json"),
             **summary.to_json(),
+            # The same for all trials.
+            "judge": judge and {"text": _size(judge["text"]), "human": judge["human"]},
             "trials": [
                 {
                     "setting": trial.setting,
@@ -89,7 +93,9 @@ def answer_study(options: Options) -> None:
             ],
         },
     )
-    write_text(folder / "study.html", study_page(study, trials, outcomes, summary, folder=folder))
+    write_text(
+        folder / "study.html", study_page(study, trials, outcomes, summary, folder=folder, judge=judge)
+    )
     _print(folder, summary, trials=len(trials))
     failed = [trial for trial, one in zip(trials, outcomes, strict=True) if one.status == "failed"]
     if failed:
@@ -109,20 +115,26 @@ def _slots(threads: int, parallel: int | None) -> list[int | None]:
     return [None] * (parallel or max(1, len(os.sched_getaffinity(0)) // threads))
 
 
+def _size(text: dict[str, Any]) -> dict[str, int]:
+    return {name: text[name] for name in ("documents", "bytes")}
+
+
 def _print(folder: Path, summary: "Summary", *, trials: int) -> None:
+    from tsumugu.study.outcomes import MEASURES
     from tsumugu.terminal import table
 
+    found = [(row, row.measures.get(summary.judged_by)) for row in summary.rows]
     rows = [
         (
             ", ".join(row.setting.values()),
-            "-" if row.bits_per_byte is None else f"{row.bits_per_byte:.4f}",
-            "" if row.interval is None else f"{row.interval[0]:.4f} to {row.interval[1]:.4f}",
+            "-" if figure is None else f"{figure.mean:.4f}",
+            "" if figure is None or figure.interval is None else "{:.4f} to {:.4f}".format(*figure.interval),
             "-" if row.spikes is None else f"{row.spikes:.1f}",
             f"{row.done} of {row.trials}" + (f", {row.diverged} diverged" if row.diverged else ""),
         )
-        for row in summary.rows
+        for row, figure in found
     ]
-    print(table(("setting", "bits per byte", "95 %", "spikes", "done"), rows, right=(1, 2, 3)))
+    print(table(("setting", MEASURES[summary.judged_by], "95 %", "spikes", "done"), rows, right=(1, 2, 3)))
     if summary.best is not None:
         print(f"\nbest     {', '.join(summary.best.setting.values())}")
     print(f"{trials} trainings, {summary.seconds / 3600:.2f} hours, {summary.flops:.3g} FLOPs")

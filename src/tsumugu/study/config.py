@@ -26,6 +26,20 @@ class HalvingConfig(Section):
     """Share of the steps after which they are compared for the first time."""
 
 
+class JudgeConfig(Section):
+    """Text that no trial trains on, and that all are measured on when they are trained."""
+
+    keys: Annotated[Keys, Field(min_length=1)]
+    """Keys of the recipe that are other than there and in `keys`: those of a corpus, all of whose documents
+    are the text. Its inputs are none of a trial's."""
+    prompts: Annotated[int, Field(ge=1)] = 32
+    """Documents that every model continues, spread evenly over those that are long enough."""
+    prompt_tokens: Annotated[int, Field(ge=1)] = 64
+    """From the beginning of each."""
+    new_tokens: Annotated[int, Field(ge=1)] = 128
+    """That are drawn from the model's own distribution (temperature 1)."""
+
+
 class StudyConfig(Section):
     """What is trained, and how often."""
 
@@ -40,9 +54,16 @@ class StudyConfig(Section):
     axes: Annotated[dict[str, list[Any] | dict[str, Keys]], Field(min_length=1)]
     """What varies: a key of the recipe with a list of values, or any name with settings by label, each of
     which gives several keys."""
+    stage: Literal["pretrain", "tune"] = "pretrain"
+    """The last stage of a trial. Those before it are shared by trials with the same settings for them."""
+    tokenizer_from: Keys | None = None
+    """Keys of the recipe that are other than there and in `keys`, for a corpus and the tokenizer trained on
+    it, which all trials have; unless given, each trains one on its own corpus."""
+    judge: JudgeConfig | None = None
+    """For trials that differ in their text, whose own held-out documents differ too."""
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(min_length=1)] = (0,)
-    """Of first weights and order of the data (`pretrain.seed`); text, tokenizer and held-out documents
-    stay."""
+    """Of first weights and order of the data (`pretrain.seed`; `tune.seed` for `stage: tune`); text,
+    tokenizer and what is held out stay."""
     budget_hours: Annotated[float, Field(gt=0)] | None = None
     """After so many hours no further trial begins; those that are missing are named on the page."""
     threads: Annotated[int, Field(ge=1)] = 1
@@ -61,16 +82,32 @@ class StudyConfig(Section):
                 raise ValueError(f"axes.{name} names a value twice")
         taken = [(name, self._keys_set_by(name)) for name in self.axes]
         for place, (name, keys) in enumerate(taken):
-            if _overlap(keys, {"pretrain.seed"}):
-                raise ValueError(f"axes.{name} sets pretrain.seed; seeds is the key for that")
+            if _overlap(keys, {self.seed_key}):
+                raise ValueError(f"axes.{name} sets {self.seed_key}; seeds is the key for that")
+            if self.tokenizer_from is not None and _overlap(keys, {"tokenizer"}):
+                raise ValueError(f"axes.{name} sets the tokenizer; with tokenizer_from all trials have one")
             for other, others in taken[:place]:
                 if _overlap(keys, others):
                     raise ValueError(f"axes.{other} and axes.{name} set the same key of the recipe")
-        if _overlap(set(self.keys), {"pretrain.seed"}):
-            raise ValueError("keys sets pretrain.seed; seeds is the key for that")
+        if _overlap(set(self.keys), {self.seed_key}):
+            raise ValueError(f"keys sets {self.seed_key}; seeds is the key for that")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds names one twice")
+        if self.stage == "tune" and (self.search == "halving" or self.judge is not None):
+            raise ValueError("search: halving and judge are for stage: pretrain")
         return self
+
+    @property
+    def seed_key(self) -> str:
+        """The key of the recipe that `seeds` are for."""
+        return f"{self.stage}.seed"
+
+    @property
+    def judged_by(self) -> str:
+        """The measure whose smallest mean wins: a name of `outcomes.MEASURES`."""
+        if self.judge is not None:
+            return "judge_bits_per_byte"
+        return "answer_loss" if self.stage == "tune" else "bits_per_byte"
 
     def _keys_set_by(self, axis: str) -> set[str]:
         values = self.axes[axis]

@@ -4,14 +4,31 @@ All of it is read from the files of its run folder, so that every figure on the 
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean, pstdev
 from typing import Any, Literal
 
+from tsumugu.files import read_json
+from tsumugu.pipeline import MANIFEST
+from tsumugu.study.judging import REPETITION, judgement_of
 from tsumugu.study.trials import Trial
 from tsumugu.training.events import read_events
 from tsumugu.training.metrics import read_metrics
+
+MEASURES = {
+    "judge_bits_per_byte": "bits per byte of the judge's text",
+    "answer_loss": "loss of held-out answers (nats per token)",
+    "bits_per_byte": "bits per byte of held-out text",
+    "answer_loss_before": "loss of answers before tuning",
+    "bits_per_byte_before": "bits per byte before tuning",
+    "repeated_5gram_share": "written: repeated 5-grams",
+    "duplicated_10gram_share": "written: characters in repeated 10-grams",
+    "duplicate_line_share": "written: characters in repeated lines",
+    "training_tokens": "tokens to train on",
+    "epochs": "times they are read",
+}
+"""All that a trial may be measured by, in words. Of those that decide, less is better."""
 
 Status = Literal["done", "diverged", "pruned", "failed", "unfinished", "missing"]
 
@@ -40,10 +57,21 @@ class Outcome:
     """Steps whose loss is more than 6 standard deviations above the mean of the 64 steps before; those that
     follow one another count once."""
     seconds: float
-    """Of training."""
+    """Of training; of a tuning with what is measured before and after."""
     tokens: int
+    """That were trained on."""
     message: str = ""
     """Of an error."""
+    measures: dict[str, float] = field(default_factory=dict)
+    """More, by names of `MEASURES`. After a tuning: the loss of held-out answers, and both figures before it.
+    With a judge: its figures, and how much text there was."""
+
+    @property
+    def all_measures(self) -> dict[str, float]:
+        """With the held-out bits per byte, in the order of `MEASURES`."""
+        own = {} if self.bits_per_byte is None else {"bits_per_byte": self.bits_per_byte}
+        found = {**self.measures, **own}
+        return {name: found[name] for name in MEASURES if name in found}
 
     def to_json(self) -> dict[str, Any]:
         """All of it."""
@@ -62,6 +90,8 @@ def outcome_of(
     trial: Trial, *, ended: Literal["pruned", "failed"] | None = None, message: str = ""
 ) -> Outcome:
     """What the files of `trial` say; `ended` is what only the one who ran it knows."""
+    if trial.stage == "tune":
+        return _tuning_outcome(trial, failed=ended == "failed", message=message)
     folder = training_folder(trial.folder)
     rows = read_metrics(folder / "metrics.jsonl") if folder else []
     steps = [row for row in rows if "loss" in row]
@@ -72,10 +102,11 @@ def outcome_of(
     )
     done = (trial.folder / "pretrain").exists()
     rose = bool(checks) and last["validation_loss"] > DIVERGED * min(row["validation_loss"] for row in checks)
+    judgement = judgement_of(trial)
     status: Status
     if gave_up or (done and rose):
         status = "diverged"
-    elif done:
+    elif done and (trial.judge is None or judgement is not None):
         status = "done"
     else:
         status = ended or ("unfinished" if folder else "missing")
@@ -88,12 +119,46 @@ def outcome_of(
         seconds=float(rows[-1]["seconds"]) if rows else 0.0,
         tokens=int(steps[-1]["tokens"]) if steps else 0,
         message=message if status == "failed" else "",
+        measures={} if judgement is None else _judged(trial, judgement),
+    )
+
+
+def _judged(trial: Trial, judgement: dict[str, Any]) -> dict[str, float]:
+    tokens = read_json(trial.folder / "tokens" / MANIFEST)["counts"]["train"]["tokens"]
+    config = trial.recipe.pretrain
+    return {
+        "judge_bits_per_byte": judgement["text"]["bits_per_byte"],
+        **{name: judgement["written"][name] for name in REPETITION},
+        "training_tokens": tokens,
+        "epochs": config.steps * config.global_batch_size * config.sequence_length / tokens,
+    }
+
+
+def _tuning_outcome(trial: Trial, *, failed: bool, message: str) -> Outcome:
+    done, partial = trial.folder / "tune", trial.folder / "tune.partial"
+    if not done.exists():
+        status: Status = "failed" if failed else "unfinished" if partial.exists() else "missing"
+        return Outcome(status, 0, None, None, None, 0.0, 0, message if failed else "")
+    scores, manifest = read_json(done / "scores.json"), read_json(done / MANIFEST)
+    return Outcome(
+        status="done",
+        steps=manifest["counts"]["steps"],
+        bits_per_byte=scores["bits_per_byte"]["after"],
+        validation_loss=scores["perplexity"]["nats_per_token"],
+        spikes=None,
+        seconds=manifest["seconds"],
+        tokens=manifest["counts"]["read_tokens"],
+        measures={
+            "answer_loss": scores["answer_loss"]["after"],
+            "answer_loss_before": scores["answer_loss"]["before"],
+            "bits_per_byte_before": scores["bits_per_byte"]["before"],
+        },
     )
 
 
 def curve_of(trial: Trial) -> Curve:
-    """The held-out curve as far as it got."""
-    folder = training_folder(trial.folder)
+    """The held-out curve as far as it got; a tuning measures once, at its end, and has none."""
+    folder = training_folder(trial.folder) if trial.stage == "pretrain" else None
     rows = read_metrics(folder / "metrics.jsonl") if folder else []
     checks = [row for row in rows if "validation_bits_per_byte" in row]
     return Curve(

@@ -1,8 +1,8 @@
 """A study is run: shared stages once, then trials, each in processes of its own, several at a time.
 
-A trial is `tsumugu pretrain` in its run folder, so it goes on after a kill as any training does, and is not
-trained again when it is done. What only the one who ran it knows (it was stopped by halving, it failed and
-why) is written beside it as `ended.json`.
+A trial is `tsumugu pretrain` (or `tune`) in its run folder, so it goes on after a kill as any training does,
+and is not trained again when it is done; where the study has a judge, a second process follows. What only the one
+who ran it knows (it was stopped by halving, it failed and why) is written beside it as `ended.json`.
 """
 
 import os
@@ -19,14 +19,15 @@ from typing import Literal
 from tqdm import tqdm
 
 from tsumugu.engine import Resources
-from tsumugu.errors import Stopped
+from tsumugu.errors import Stopped, TsumuguError
 from tsumugu.files import read_json, write_json, write_text
 from tsumugu.pipeline import done_stages, locked, run_stages
 from tsumugu.recipe import recipe_text
 from tsumugu.study.config import StudyConfig
 from tsumugu.study.halving import Halving
-from tsumugu.study.outcomes import Outcome, curve_of, outcome_of
-from tsumugu.study.trials import SHARED, Trial
+from tsumugu.study.judging import judgement_of, task_of, words_of
+from tsumugu.study.outcomes import MEASURES, Outcome, curve_of, outcome_of
+from tsumugu.study.trials import Trial
 
 ENDED = "ended.json"
 LOG = "trial.log"
@@ -43,6 +44,8 @@ class _Running:
     trial: Trial
     process: "subprocess.Popen[bytes]"
     gpu: int | None
+    judging: bool = False
+    """Whether it is trained already, and measured now."""
 
 
 def run_study(
@@ -70,10 +73,18 @@ def run_study(
     """
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
-        for shared in dict.fromkeys(trial.shared for trial in trials):
-            recipe = next(trial.recipe for trial in trials if trial.shared == shared)
-            run_stages(recipe, shared, last=SHARED[-1], resources=resources, say=say)
+        judge = trials[0].judge
+        for one in (trials[0].tokenizer, None if judge is None else judge.corpus):
+            if one is None:
+                continue
+            run_stages(one.recipe, one.folder, last=one.last, resources=resources, say=say)
+        firsts = {trial.shared: trial for trial in reversed(trials)}
+        for shared, trial in reversed(firsts.items()):
+            run_stages(trial.recipe, shared, last="tokens", resources=resources, say=say)
         with _stopped_by_sigterm():
+            if study.stage != "pretrain":
+                for trial in reversed(firsts.values()):
+                    _train_shared(trial, study, slots[0], say)
             _run(study, trials, list(slots), say)
     return [read_outcome(trial, study) for trial in trials]
 
@@ -99,6 +110,9 @@ def _run(
                 for one in running[:]:
                     _prune(one, halving)
                     if one.process.poll() is None:
+                        continue
+                    if _wants_judgement(one):
+                        one.process = _judge(one, study.threads)
                         continue
                     running.remove(one)
                     slots.append(one.gpu)
@@ -136,7 +150,23 @@ def _ended(trial: Trial, study: StudyConfig) -> bool:
     """Whether nothing is left to do: trained, stopped by halving, or given up. Failures are tried again."""
     if read_outcome(trial, study).status in ("pruned", "diverged"):
         return True
-    return "pretrain" in done_stages(trial.recipe, trial.folder)
+    judged = trial.judge is None or judgement_of(trial) is not None
+    return judged and trial.stage in done_stages(trial.recipe, trial.folder)
+
+
+def _train_shared(trial: Trial, study: StudyConfig, gpu: int | None, say: Callable[[str], None]) -> None:
+    """Train what trials of a later stage begin with: in a process with the threads of a trial."""
+    if trial.earlier[-1] in done_stages(trial.recipe, trial.shared):
+        return
+    say(f"study: {trial.earlier[-1]} of {trial.shared.name}, which its trials share")
+    words = _command(trial, trial.earlier[-1], trial.shared, study.threads)
+    one = _Running(trial, _launch(words, trial.shared / LOG, study.threads, gpu), gpu)
+    try:
+        if one.process.wait():
+            log = trial.shared / LOG
+            raise TsumuguError(f"what the trials share failed; {log} says why: {_last_words(log)}")
+    finally:
+        _stop([one])
 
 
 def _prune(one: _Running, halving: Halving | None) -> None:
@@ -151,23 +181,46 @@ def _prune(one: _Running, halving: Halving | None) -> None:
 def _start(trial: Trial, threads: int, gpu: int | None) -> _Running:
     trial.folder.mkdir(parents=True, exist_ok=True)
     (trial.folder / ENDED).unlink(missing_ok=True)
-    for stage in SHARED:
+    for stage in trial.earlier:
         link = trial.folder / stage
         target = os.path.relpath(trial.shared / stage, trial.folder)
         if not link.is_symlink() or str(link.readlink()) != target:
             link.unlink(missing_ok=True)
             link.symlink_to(target, target_is_directory=True)
-    recipe = trial.folder / "trial.yaml"
+    words = _command(trial, trial.stage, trial.folder, threads)
+    return _Running(trial, _launch(words, trial.folder / LOG, threads, gpu), gpu)
+
+
+def _command(trial: Trial, stage: str, folder: Path, threads: int) -> list[str]:
+    """Arguments of Python for a stage of a trial's recipe, which is written beside it."""
+    recipe = folder / "trial.yaml"
     write_text(recipe, recipe_text(trial.recipe))
+    return ["-m", "tsumugu", stage, str(recipe), "--run", str(folder), "--workers", str(threads)]
+
+
+def _wants_judgement(one: _Running) -> bool:
+    """Whether a trial has just been trained, and is to be judged."""
+    if one.judging or one.process.returncode or one.trial.judge is None:
+        return False
+    return judgement_of(one.trial) is None
+
+
+def _judge(one: _Running, threads: int) -> "subprocess.Popen[bytes]":
+    assert one.trial.judge is not None
+    one.judging = True
+    words = words_of(task_of(one.trial, one.trial.judge))
+    return _launch(words, one.trial.folder / LOG, threads, one.gpu)
+
+
+def _launch(words: Sequence[str], log_path: Path, threads: int, gpu: int | None) -> "subprocess.Popen[bytes]":
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     if gpu is not None:
         # Some of the machine's may be hidden from this process already.
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         environment["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu] if visible else str(gpu)
-    words = ["pretrain", str(recipe), "--run", str(trial.folder), "--workers", str(threads)]
-    with (trial.folder / LOG).open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tsumugu", *words],
+    with log_path.open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, *words],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -175,7 +228,6 @@ def _start(trial: Trial, threads: int, gpu: int | None) -> _Running:
             # Ctrl-C is for the study, which tells its trials so that they save.
             start_new_session=True,
         )
-    return _Running(trial, process, gpu)
 
 
 def _finish(one: _Running, study: StudyConfig) -> None:
@@ -189,7 +241,8 @@ def _finish(one: _Running, study: StudyConfig) -> None:
             message = f"killed by {signal.Signals(-status).name}. {message}"
         write_json(ended, {"ended": "failed", "message": message})
     outcome = read_outcome(one.trial, study)
-    result = "" if outcome.bits_per_byte is None else f", {outcome.bits_per_byte:.4f} bits per byte"
+    value = outcome.all_measures.get(study.judged_by)
+    result = "" if value is None else f", {value:.4f} {MEASURES[study.judged_by]}"
     _write(f"study: {one.trial.name}, seed {one.trial.seed}: {outcome.status}{result}")
     if outcome.status == "failed":
         _write(f"study: {outcome.message or 'it said nothing'}")

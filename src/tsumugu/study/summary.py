@@ -7,11 +7,21 @@ from typing import Any
 
 from tsumugu.model.counts import flops_per_token, parameter_count
 from tsumugu.planning.planner import vocab_size
-from tsumugu.study.outcomes import Curve, Outcome, curve_of
+from tsumugu.study.outcomes import MEASURES, Curve, Outcome, curve_of
 from tsumugu.study.trials import Trial
 
 _T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 """Student's t, 97.5 %, for 1 to 10 degrees of freedom; more are taken for 10, which is on the safe side."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measure of one setting."""
+
+    mean: float
+    interval: tuple[float, float] | None
+    """95 % by Student's t over seeds; None with fewer than two."""
+    by_seed: dict[int, float]
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,8 @@ class Row:
     """Of all its trainings, by the usual formula."""
     seconds: float
     """The same."""
+    measures: dict[str, Figure]
+    """Of those that are done, by names of `outcomes.MEASURES`; held-out bits per byte once more."""
 
 
 @dataclass(frozen=True)
@@ -46,30 +58,44 @@ class Summary:
 
     rows: tuple[Row, ...]
     best: Row | None
-    """Of those all of whose seeds are done, the one with the lowest mean."""
+    """Of those all of whose seeds are done, the one with the lowest mean of `judged_by`."""
     undecided: tuple[Row, ...]
     """Settings whose difference to the best, seed by seed, may be none (95 % by Student's t): more seeds
     would be needed to tell them apart. With one seed, all of them."""
     flops: float
     seconds: float
+    judged_by: str
+    """A name of `outcomes.MEASURES`."""
+
+    @property
+    def measures(self) -> list[str]:
+        """All that any setting has, in the order of `MEASURES`."""
+        return [name for name in MEASURES if any(name in row.measures for row in self.rows)]
 
     def to_json(self) -> dict[str, Any]:
         """All of it."""
         return asdict(self)
 
 
-def summarize(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> Summary:
+def summarize(
+    trials: Sequence[Trial], outcomes: Sequence[Outcome], *, judged_by: str = "bits_per_byte"
+) -> Summary:
     """By setting, in their order."""
     groups: dict[str, list[tuple[Trial, Outcome]]] = {}
     for trial, outcome in zip(trials, outcomes, strict=True):
         groups.setdefault(trial.name, []).append((trial, outcome))
     rows = tuple(_row(group) for group in groups.values())
-    whole = [row for row in rows if row.done == row.trials and row.bits_per_byte is not None]
-    best = min(whole, key=lambda row: row.bits_per_byte or 0.0, default=None)
+    whole = [row for row in rows if row.done == row.trials and judged_by in row.measures]
+    best = min(whole, key=lambda row: row.measures[judged_by].mean, default=None)
     undecided = tuple(
-        row for row in whole if best is not None and row is not best and _may_be_equal(row, best)
+        row
+        for row in whole
+        if best is not None
+        and row is not best
+        and _may_be_equal(row.measures[judged_by].by_seed, best.measures[judged_by].by_seed)
     )
-    return Summary(rows, best, undecided, sum(row.flops for row in rows), sum(row.seconds for row in rows))
+    flops, seconds = sum(row.flops for row in rows), sum(row.seconds for row in rows)
+    return Summary(rows, best, undecided, flops, seconds, judged_by)
 
 
 def mean_curve(trials: Sequence[Trial]) -> Curve:
@@ -85,22 +111,24 @@ def mean_curve(trials: Sequence[Trial]) -> Curve:
 def _row(group: Sequence[tuple[Trial, Outcome]]) -> Row:
     found = [outcome for _, outcome in group]
     counts = {status: sum(one.status == status for one in found) for status in _STATUSES}
-    by_seed = {
-        trial.seed: one.bits_per_byte
-        for trial, one in group
-        if one.status == "done" and one.bits_per_byte is not None
-    }
-    values = list(by_seed.values())
+    measured = [(trial.seed, one.all_measures) for trial, one in group if one.status == "done"]
+    figures = {}
+    for name in MEASURES:
+        by_seed = {seed: values[name] for seed, values in measured if name in values}
+        if by_seed:
+            figures[name] = Figure(mean(by_seed.values()), interval(list(by_seed.values())), by_seed)
+    held_out = figures.get("bits_per_byte")
     spikes = [one.spikes for one in found if one.spikes is not None and one.status in ("done", "diverged")]
     return Row(
         setting=group[0][0].setting,
         trials=len(group),
         spikes=mean(spikes) if spikes else None,
-        by_seed=by_seed,
-        bits_per_byte=mean(values) if values else None,
-        interval=interval(values),
+        by_seed={} if held_out is None else held_out.by_seed,
+        bits_per_byte=None if held_out is None else held_out.mean,
+        interval=None if held_out is None else held_out.interval,
         flops=sum(one.tokens * _flops_per_token(trial) for trial, one in group),
         seconds=sum(one.seconds for one in found),
+        measures=figures,
         **counts,
     )
 
@@ -116,18 +144,23 @@ def interval(values: Sequence[float]) -> tuple[float, float] | None:
     return mean(values) - half, mean(values) + half
 
 
-def _may_be_equal(row: Row, best: Row) -> bool:
+def _may_be_equal(values: dict[int, float], best: dict[int, float]) -> bool:
     # The same seed draws the same weights and order, so differences vary less than values.
-    differences = [row.by_seed[seed] - best.by_seed[seed] for seed in best.by_seed if seed in row.by_seed]
+    differences = [values[seed] - best[seed] for seed in best if seed in values]
     found = interval(differences)
     return found is None or found[0] <= 0
 
 
 def _flops_per_token(trial: Trial) -> int:
     recipe = trial.recipe
-    return flops_per_token(recipe.model, vocab_size(recipe), recipe.pretrain.sequence_length)
+    return flops_per_token(recipe.model, vocabulary(trial), recipe.pretrain.sequence_length)
 
 
 def parameters(trial: Trial) -> int:
     """Of a trial's model."""
-    return parameter_count(trial.recipe.model, vocab_size(trial.recipe))
+    return parameter_count(trial.recipe.model, vocabulary(trial))
+
+
+def vocabulary(trial: Trial) -> int:
+    """Pieces of a trial's tokenizer, which may be one that is not trained yet."""
+    return vocab_size(trial.recipe if trial.tokenizer is None else trial.tokenizer.recipe)

@@ -120,6 +120,9 @@ class TuneConfig(Section):
     """Of two conversations whose character 5-grams are at least so similar, the first stays."""
     decontamination: DecontaminationConfig | None = None
     """Evaluation sets that conversations must not give away; unless given, as `corpus.decontamination`."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    """Of the order of the rows and of LoRA's matrices and dropout; the recipe's unless given. Another one
+    here holds the same conversations out."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of matrix products. `auto`: bfloat16 on a GPU that has it, float32 elsewhere."""
     gradient_checkpointing: bool = False
@@ -162,5 +165,7 @@ class TuneConfig(Section):
 
         Several processes add in another order than one.
         """
-        alone = {"processes"} if self.processes == 1 else set()
-        return self.model_dump(mode="json", exclude={"checkpoint_every", *alone})
+        unsaid = {"processes"} if self.processes == 1 else set()
+        # Of the recipe's seed the stage depends by itself.
+        unsaid |= {"seed"} if self.seed is None else set()
+        return self.model_dump(mode="json", exclude={"checkpoint_every", *unsaid})

@@ -78,6 +78,8 @@ def run(context: StageContext) -> Counts:
         "learned": len(prepared.learned),
         "held_out": len(prepared.held_out),
         "learned_tokens": sum(sum(prepared.encoded[place].learned) for place in prepared.learned),
+        "read_tokens": settings.effective_epochs
+        * sum(len(prepared.encoded[place].ids) for place in prepared.learned),
         "rendered_differently": _rendered_differently(folder, prepared),
         "answer_loss": {"before": before["loss"], "after": after["loss"], "tokens": after["tokens"]},
         "bits_per_byte": scores["bits_per_byte"],
@@ -211,7 +213,7 @@ def _phase(
         config=settings,
         model=recipe.model,
         max_shard_size=recipe.release.max_shard_size,
-        seed=recipe.seed,
+        seed=recipe.tuning_seed,
         epochs=epochs,
         learning_rate=learning_rate,
     )

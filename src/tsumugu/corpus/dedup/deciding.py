@@ -2,7 +2,7 @@
 
 In this order, each step only on what the ones before left:
 
-1. `exact_duplicate`: equal comparable texts.
+1. `exact_duplicate`: equal comparable texts. (1 to 3 unless the recipe says `documents: false`.)
 2. `url_duplicate`: the same address on the web, if the recipe asks.
 3. `near_duplicate`: joined by MinHash bands, verified by exact Jaccard similarity if asked.
 4. `contained`: most lines stand in shorter documents that stay.
@@ -114,6 +114,8 @@ def _find_duplicates(
     resources: Resources,
 ) -> NDArray[np.int64]:
     """Drop exact, address and near duplicates; return who stays in each one's place."""
+    if not settings.documents:
+        return groups.new_forest(len(alive))
     traits = _read_traits(measured, settings, work=work / "traits", resources=resources)
     preference = _preference(measured, traits, settings)
     into = groups.new_forest(len(alive))
