@@ -201,8 +201,8 @@ def _prices(summary: Summary) -> Markup:
         )
     parts.append(f'<circle class="ring" {place_of(*start)} r="6"><title>before tuning</title></circle>')
     parts.append(
-        f'<text x="{width / 2:.0f}" y="{height - 4:.0f}" text-anchor="middle">{MEASURES["answer_loss"]}</text>'
-        f"</svg>"
+        f'<text x="{width / 2:.0f}" y="{height - 4:.0f}" text-anchor="middle">'
+        f"{MEASURES['answer_loss']}</text></svg>"
     )
     return Markup("".join(parts))
 

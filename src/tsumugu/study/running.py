@@ -1,8 +1,8 @@
 """A study is run: shared stages once, then trials, each in processes of its own, several at a time.
 
 A trial is `tsumugu pretrain` (or `tune`) in its run folder, so it goes on after a kill as any training does,
-and is not trained again when it is done; where the study has a judge, a second process follows. What only the one
-who ran it knows (it was stopped by halving, it failed and why) is written beside it as `ended.json`.
+and is not trained again when it is done; where the study has a judge, a second process follows. What only
+the one who ran it knows (it was stopped by halving, it failed and why) is written beside it as `ended.json`.
 """
 
 import os

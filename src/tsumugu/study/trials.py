@@ -92,8 +92,6 @@ def trials_of(study: StudyConfig, path: Path, run_folder: Path) -> list[Trial]:
             keys = {**study.keys, **study.keys_of(setting), study.seed_key: seed}
             blame = f"{path} ({_words(setting)})"
             recipe = planned = load_recipe(path.parent / study.base, keys=keys, keys_from=blame)
-            if study.stage not in [stage.name for stage in stages_of(recipe)]:
-                raise TsumuguError(f"{blame}: stage is {study.stage}, and the recipe has no such section")
             # The tokenizer may not be there yet: what it will be made of names the folders.
             made_of = [] if tokenizer is None else [tokenizer.folder.name]
             if tokenizer is not None:
