@@ -17,6 +17,7 @@ from transformers import TrainerCallback
 
 from tsumugu.errors import Stopped
 from tsumugu.model.config import ModelConfig
+from tsumugu.recipe import load_recipe
 from tsumugu.release.loading import load_model, load_tokenizer
 from tsumugu.tuning import training
 from tsumugu.tuning.config import PreferenceConfig, TuneConfig, TuneFiles, TuneInput
@@ -231,3 +232,14 @@ def test_preferences_lower_their_loss_and_leave_the_reference_alone(
     old, new = (load_file(path / "model.safetensors") for path in (folder, phase.output))
     assert old.keys() == new.keys()
     assert any(not torch.equal(old[name], new[name]) for name in old)
+
+
+def test_a_seed_of_its_own_is_one_more_setting_and_none_changes_nothing(recipe_path: Path) -> None:
+    files = [{"path": "x.jsonl", "source": "x", "license": "CC0-1.0"}]
+    plain = load_recipe(recipe_path, keys={"tune.data": files})
+    seeded = load_recipe(recipe_path, keys={"tune.data": files, "tune.seed": 5})
+    assert plain.tune is not None
+    assert seeded.tune is not None
+    assert (plain.tuning_seed, seeded.tuning_seed) == (plain.seed, 5)
+    assert "seed" not in plain.tune.result_settings()
+    assert seeded.tune.result_settings()["seed"] == 5

@@ -226,3 +226,12 @@ def test_versions_of_real_manuals_leave_one_of_each(tmp_path: Path) -> None:
     ]
     # Of what is left, hardly any two are still that close: at J = 0.85 one pair in 50 is missed.
     assert sum(similarity >= 0.85 for similarity in similar) <= 3
+
+
+def test_copies_stay_where_the_recipe_keeps_them(tmp_path: Path) -> None:
+    texts = [japanese_text(1), japanese_text(1), japanese_text(1) + "追記。", japanese_text(2)]
+    kept = ONLY_NEAR.model_copy(update={"documents": False})
+    assert [row["reason"] for row in decisions(tmp_path / "kept", texts, kept)] == [None] * 4
+    assert {row["cluster"] for row in decisions(tmp_path / "again", texts, kept)} == {None}
+    dropped = [row["reason"] for row in decisions(tmp_path / "dropped", texts)]
+    assert dropped == [None, "exact_duplicate", "near_duplicate", None]
