@@ -176,11 +176,13 @@ def test_tunings_are_judged_by_their_answers(tmp_path: Path, tune_base: Path, fi
     path = write(tmp_path, tune_base, stage="tune", axes={RATE: [1e-6, 5e-3]}, seeds=[0])
     folder = tmp_path / "run"
     trials = read(path, folder)
-    # The stages before are done, as they would be after a stop.
+    # The stages before are done but for the last, as they may be after a stop.
     shutil.copytree(finished_run, trials[0].shared)
+    shutil.rmtree(trials[0].shared / "release")
     assert main(["study", str(path), "--run", str(folder)]) == 0
     found = read_json(folder / "study.json")
     assert [one["status"] for one in found["trials"]] == ["done", "done"]
+    assert (trials[0].shared / "release").is_dir()
     for trial, one in zip(trials, found["trials"], strict=True):
         scores = read_json(trial.folder / "tune" / "scores.json")
         assert one["measures"]["answer_loss"] == scores["answer_loss"]["after"]
