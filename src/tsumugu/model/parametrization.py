@@ -13,7 +13,8 @@ possible:
 - With tied embeddings the paper multiplies the logits by 1/m (Table 8). Here the last norm's weight begins
   at 1/m instead, and the rates of its weight and bias are multiplied by 1/m. Logits are linear in both, and
   the size of gradients is nothing to Adam, so weight and bias are 1/m times what they would be before a
-  multiplier, in every step, up to `eps`. (With weight decay that would not hold; norms have none.)
+  multiplier, in every step, up to `eps`. (With weight decay that would not hold; norms have none.) Their
+  gradients are m times those; where the length of the gradient is measured, they count 1/m.
 
 All widths grow by m: the MLP's too, but for its rounding. Depth, batch size and the length of training are
 no part of it.
@@ -86,3 +87,9 @@ def multiple(power: float, config: ModelConfig) -> float:
     if config.mup_base_width is None:
         return 1.0
     return float((config.hidden_size / config.mup_base_width) ** power)
+
+
+def carried(name: str, config: ModelConfig) -> float:
+    """The multiplier of the model's output that parameter `name` carries; 1 for most."""
+    row = row_of(name, config)
+    return multiple(row.first, config) if row is LAST_NORM else 1.0
