@@ -3,7 +3,7 @@
 Models of several widths take a few steps on the same random tokens, in the standard parametrization and with
 `model.mup_base_width`. For every activation it is measured how large its numbers are on average, at first
 and after the steps, and by how much the steps changed them: a change that grows with the width asks
-for another rate at every width. `--write` renews the figure and the numbers of docs/lessons/mup.md (minutes).
+for another rate at every width. `--write` renews docs/lessons/mup.md with its figure (minutes).
 """
 
 import argparse
@@ -16,16 +16,18 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from line_2023 import filled_in
 from torch import Tensor, nn
 
 from tsumugu.model.config import ModelConfig
 from tsumugu.model.decoder import Decoder
 from tsumugu.model.initialization import initialize
-from tsumugu.model.parametrization import carried
+from tsumugu.model.parametrization import TABLE, carried
 from tsumugu.training.config import OptimizerConfig
 from tsumugu.training.optimizer import build_optimizer
 
 ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "lessons" / "mup.md"
 FIGURE = ROOT / "docs" / "images" / "coordinate-check.svg"
 NUMBERS = ROOT / "docs" / "images" / "coordinate-check.json"
 
@@ -204,7 +206,7 @@ def figure(found: Sequence[Line]) -> str:
                     continue
                 heights = [y0 + height * (high - math.log10(v)) / (high - low) for v in line.change]
                 points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(places, heights, strict=True))
-                colour = _colour(names.index(line.activation), len(names))
+                colour = _colour(names.index(line.activation))
                 parts.append(
                     f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2">'
                     f"<title>{line.activation}: width to the power of {line.growth:.2f}</title></polyline>"
@@ -212,17 +214,39 @@ def figure(found: Sequence[Line]) -> str:
     for place, name in enumerate(names):
         x, y = total - 96, top + 18 * place + 8
         parts.append(
-            f'<path d="M{x - 20:.0f} {y - 4:.0f}h14" stroke="{_colour(place, len(names))}" stroke-width="2"/>'
+            f'<path d="M{x - 20:.0f} {y - 4:.0f}h14" stroke="{_colour(place)}" stroke-width="2"/>'
             f'<text x="{x:.0f}" y="{y:.0f}">{name}</text>'
         )
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
+def tables(found: Sequence[Line]) -> dict[str, str]:
+    """Those of the page, in Markdown: the powers of m in all that is multiplied, and how activations grow."""
+    powers = ["| kind | first weights | AdamW: rate | decay | Muon: rate | decay | source |", "|---|--:|--:|--:|--:|--:|---|"]
+    for row in TABLE:
+        cells = (row.first, row.adamw, row.adamw_decay, row.muon, row.muon_decay)
+        powers.append(f"| {row.kind} | {' | '.join(map(_power, cells))} | {row.source} |")
+    ways = list(dict.fromkeys((line.optimizer, line.parametrization) for line in found))
+    heads = [f"{_NAMES[optimizer]}, {parametrization}" for optimizer, parametrization in ways]
+    growth = [f"| | {' | '.join(heads)} |", "|---|" + "--:|" * len(ways)]
+    for name in dict.fromkeys(line.activation for line in found):
+        of = {(line.optimizer, line.parametrization): line.growth for line in found if line.activation == name}
+        growth.append(f"| {name} | {' | '.join(f'{of[way]:.2f}' for way in ways)} |")
+    return {"powers": "\n".join(powers), "growth": "\n".join(growth)}
+
+
+def _power(power: float | None) -> str:
+    if power is None:
+        return ""
+    return {0: "1", 0.5: "sqrt(m)", 1: "m", -0.5: "1/sqrt(m)", -1: "1/m"}[power]
+
+
 _NAMES = {"adamw": "AdamW", "muon": "Muon"}
 
 
-def _colour(place: int, of: int) -> str:
-    return f"hsl({360 * place / of:.0f} 60% 42%)"
+def _colour(place: int) -> str:
+    # The golden angle keeps neighbours apart.
+    return f"hsl({place * 137.508 % 360:.0f} 60% 42%)"
 
 
 def _mean(x: Tensor) -> float:
@@ -230,9 +254,9 @@ def _mean(x: Tensor) -> float:
 
 
 def main() -> None:
-    """Print how every activation's change grows, or renew what the page shows."""
+    """Print how every activation's change grows, or renew the page."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--write", action="store_true", help="into docs/images/")
+    parser.add_argument("--write", action="store_true", help="into docs/")
     write = parser.parse_args().write
     found = [line for name in OPTIMIZERS for way in PARAMETRIZATIONS for line in lines(name, way)]
     for line in found:
@@ -245,6 +269,7 @@ def main() -> None:
         FIGURE.write_text(figure(found), encoding="utf-8")
         setting = {"widths": WIDTHS, "seeds": SEEDS, "steps": STEPS, "learning_rate": RATE}
         rows = [{**asdict(line), "growth": line.growth} for line in found]
+        PAGE.write_text(filled_in(PAGE.read_text(encoding="utf-8"), tables(found)), encoding="utf-8")
         NUMBERS.write_text(json.dumps({**setting, "lines": rows}, indent=1) + "\n", encoding="utf-8")
 
 
