@@ -222,7 +222,10 @@ def figure(found: Sequence[Line]) -> str:
 
 def tables(found: Sequence[Line]) -> dict[str, str]:
     """Those of the page, in Markdown: the powers of m in all that is multiplied, and how activations grow."""
-    powers = ["| kind | first weights | AdamW: rate | decay | Muon: rate | decay | source |", "|---|--:|--:|--:|--:|--:|---|"]
+    powers = [
+        "| kind | first weights | AdamW: rate | decay | Muon: rate | decay | source |",
+        "|---|--:|--:|--:|--:|--:|---|",
+    ]
     for row in TABLE:
         cells = (row.first, row.adamw, row.adamw_decay, row.muon, row.muon_decay)
         powers.append(f"| {row.kind} | {' | '.join(map(_power, cells))} | {row.source} |")
@@ -230,9 +233,11 @@ def tables(found: Sequence[Line]) -> dict[str, str]:
     heads = [f"{_NAMES[optimizer]}, {parametrization}" for optimizer, parametrization in ways]
     growth = [f"| | {' | '.join(heads)} |", "|---|" + "--:|" * len(ways)]
     for name in dict.fromkeys(line.activation for line in found):
-        of = {(line.optimizer, line.parametrization): line.growth for line in found if line.activation == name}
+        of = {
+            (line.optimizer, line.parametrization): line.growth for line in found if line.activation == name
+        }
         growth.append(f"| {name} | {' | '.join(f'{of[way]:.2f}' for way in ways)} |")
-    return {"powers": "\n".join(powers), "growth": "\n".join(growth)}
+    return {"powers": "\n".join([*powers, ""]), "growth": "\n".join([*growth, ""])}
 
 
 def _power(power: float | None) -> str:

@@ -71,7 +71,7 @@ back."""
 def row_of(name: str, config: ModelConfig) -> Row:
     """The row of parameter `name`, as `named_parameters()` names it, whatever the layers are wrapped in."""
     parts = [part for part in name.split(".") if not part.startswith("_")]
-    if parts[0] == "layers":
+    if "layers" in parts:
         plain = ".".join(parts)
         if plain.endswith(_INTO_RESIDUAL):
             return INTO_RESIDUAL
