@@ -144,8 +144,9 @@ def activations(decoder: Decoder, tokens: Tensor, targets: Tensor) -> dict[str, 
     assert decoder.embedding is not None
     assert decoder.norm is not None
     named: dict[str, nn.Module] = {"embedding": decoder.embedding}
-    for index, layer in decoder.layers.items():
-        named |= {f"attention {index}": layer.attention, f"mlp {index}": layer.mlp}
+    for index in decoder.layers:
+        for part in ("attention", "mlp"):
+            named[f"{part} {index}"] = decoder.get_submodule(f"layers.{index}.{part}")
     named["last norm"] = decoder.norm
     hooks = [module.register_forward_hook(keeper(name)) for name, module in named.items()]
     found["logits"] = decoder(tokens)
@@ -163,10 +164,6 @@ def exponent(widths: Sequence[int], values: Sequence[float]) -> float:
     mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
     products = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
     return products / sum((a - mean_x) ** 2 for a in x)
-
-
-def _mean(x: Tensor) -> float:
-    return float(x.abs().mean())
 
 
 def figure(found: Sequence[Line]) -> str:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import coordinate_check
 import pytest
+from line_2023 import filled_in
 
 WIDTHS = (64, 128, 256)
 LAYERS = ("attention 0", "mlp 0", "attention 1", "mlp 1")
@@ -53,6 +54,6 @@ def test_the_page_says_what_the_table_and_the_last_check_say() -> None:
         lines.append(coordinate_check.Line(**line))
         assert lines[-1].growth == pytest.approx(growth)
     page = coordinate_check.PAGE.read_text(encoding="utf-8")
-    renewed = coordinate_check.filled_in(page, coordinate_check.tables(lines))
+    renewed = filled_in(page, coordinate_check.tables(lines))
     assert page == renewed, "python scripts/coordinate_check.py --write renews docs/lessons/mup.md"
     assert coordinate_check.figure(lines) == coordinate_check.FIGURE.read_text(encoding="utf-8")
