@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import plots
 import torch
 import torch.nn.functional as F
 from line_2023 import filled_in
@@ -168,53 +169,21 @@ def exponent(widths: Sequence[int], values: Sequence[float]) -> float:
 
 def figure(found: Sequence[Line]) -> str:
     """An SVG: the change of every activation against the width, a panel for each way to train."""
-    width, height, left, top, gap = 320.0, 190.0, 60.0, 40.0, 50.0
-    shown = [line for line in found if line.activation != "loss"]
-    names = list(dict.fromkeys(line.activation for line in shown))
-    low = math.floor(math.log10(min(min(line.change) for line in shown)))
-    high = math.ceil(math.log10(max(max(line.change) for line in shown)))
-    total = 2 * width + 2 * gap + left + 80
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total:.0f} {2 * (height + gap) + top:.0f}" '
-        'font-family="sans-serif" font-size="12">',
-        '<rect width="100%" height="100%" fill="#fff"/>',
-    ]
-    for row, optimizer in enumerate(OPTIMIZERS):
-        for column, parametrization in enumerate(PARAMETRIZATIONS):
-            x0, y0 = left + column * (width + gap), top + row * (height + gap)
-            title = f"{_NAMES[optimizer]}, {parametrization}"
-            parts.append(
-                f'<text x="{x0 + width / 2:.0f}" y="{y0 - 8:.0f}" text-anchor="middle">{title}</text>'
-            )
-            for power in range(low, high + 1):
-                y = y0 + height * (high - power) / (high - low)
-                parts.append(f'<path d="M{x0:.0f} {y:.1f}h{width:.0f}" stroke="#ddd"/>')
-                parts.append(
-                    f'<text x="{x0 - 6:.0f}" y="{y + 4:.1f}" text-anchor="end">{10.0**power:g}</text>'
-                )
-            places = [x0 + width * place / (len(WIDTHS) - 1) for place in range(len(WIDTHS))]
-            for x, size in zip(places, WIDTHS, strict=True):
-                parts.append(f'<path d="M{x:.1f} {y0:.0f}v{height:.0f}" stroke="#eee"/>')
-                parts.append(
-                    f'<text x="{x:.1f}" y="{y0 + height + 16:.0f}" text-anchor="middle">{size}</text>'
-                )
-            for line in shown:
-                if (line.optimizer, line.parametrization) != (optimizer, parametrization):
-                    continue
-                heights = [y0 + height * (high - math.log10(v)) / (high - low) for v in line.change]
-                points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(places, heights, strict=True))
-                colour = _colour(names.index(line.activation))
-                parts.append(
-                    f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2">'
-                    f"<title>{line.activation}: width to the power of {line.growth:.2f}</title></polyline>"
-                )
-    for place, name in enumerate(names):
-        x, y = total - 96, top + 18 * place + 8
-        parts.append(
-            f'<path d="M{x - 20:.0f} {y - 4:.0f}h14" stroke="{_colour(place)}" stroke-width="2"/>'
-            f'<text x="{x:.0f}" y="{y:.0f}">{name}</text>'
-        )
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    panels: dict[str, list[plots.Series]] = {}
+    for line in found:
+        if line.activation != "loss":
+            points = tuple(plots.Point(x, y) for x, y in zip(WIDTHS, line.change, strict=True))
+            title = f"{_NAMES[line.optimizer]}, {line.parametrization}"
+            panels.setdefault(title, []).append(plots.Series(line.activation, points))
+    return plots.panels(
+        [plots.Panel(title, tuple(series)) for title, series in panels.items()],
+        x=plots.Axis("hidden_size", log=True, ticks=tuple((width, str(width)) for width in WIDTHS)),
+        y=plots.Axis(
+            "mean absolute change", log=True, ticks=tuple((10.0**i, f"{10.0**i:g}") for i in range(-2, 2))
+        ),
+        lines="activation",
+        height=200,
+    )
 
 
 def tables(found: Sequence[Line]) -> dict[str, str]:
@@ -244,11 +213,6 @@ def _power(power: float | None) -> str:
 
 
 _NAMES = {"adamw": "AdamW", "muon": "Muon"}
-
-
-def _colour(place: int) -> str:
-    # The golden angle keeps neighbours apart.
-    return f"hsl({place * 137.508 % 360:.0f} 60% 42%)"
 
 
 def _mean(x: Tensor) -> float:
