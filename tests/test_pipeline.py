@@ -53,6 +53,18 @@ def test_a_change_runs_what_depends_on_it_and_nothing_else(copied_run: Path, rec
     assert rerun(fewer, copied_run, last="evaluate") == ["evaluate"]
 
 
+def test_a_run_from_before_keys_of_the_model_existed_goes_on(copied_run: Path, recipe: Recipe) -> None:
+    (pretrain,) = (stage for stage in STAGES if stage.name == "pretrain")
+    known = {"depth_scaled_initialization", "embedding_std", "mup_base_width"}
+    model = recipe.model
+    assert not known & pretrain.settings(recipe)[0].keys()
+    changed = model.model_copy(
+        update={"depth_scaled_initialization": False, "mup_base_width": model.hidden_size}
+    )
+    found = pretrain.settings(recipe.model_copy(update={"model": changed}))[0]
+    assert found.keys() & known == {"depth_scaled_initialization", "mup_base_width"}
+
+
 def test_a_threshold_that_changes_no_document_does_not_train_again(copied_run: Path, recipe: Recipe) -> None:
     first, *others = recipe.corpus.rules
     rules = (first.model_copy(update={"at_least": 99.0}), *others)

@@ -44,6 +44,24 @@ def test_matrices_have_the_deviation_of_the_method(
             assert parameter.mean().item() == pytest.approx(0, abs=0.02 * expected), name
 
 
+def test_embeddings_and_deep_models_have_the_deviations_that_are_asked_for() -> None:
+    model = initialized(
+        ModelConfig(
+            architecture="gpt2",
+            num_hidden_layers=8,
+            hidden_size=256,
+            num_attention_heads=4,
+            tie_word_embeddings=False,
+            embedding_std=1.0,
+            depth_scaled_initialization=False,
+        )
+    )
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 2:
+            expected = 1.0 if "embedding" in name else math.sqrt(2 / (5 * 256))
+            assert parameter.std().item() == pytest.approx(expected, rel=0.02), name
+
+
 @pytest.mark.parametrize("config", KINDS.values(), ids=KINDS.keys())
 def test_norms_begin_as_the_identity_and_biases_as_nothing(config: ModelConfig) -> None:
     for name, parameter in initialized(config).named_parameters():

@@ -90,6 +90,16 @@ def test_the_mlp_has_the_width_of_its_family_unless_given(
             {**SHAPE, "architecture": "llama", "parallel_residual": True},
             "parallel_residual is for architecture = gpt-neox; it is llama",
         ),
+        ({**SHAPE, "mup_base_width": 12}, "mup_base_width = 12 must be a multiple of 8: the number of heads"),
+        (
+            {**SHAPE, "architecture": "llama", "num_key_value_heads": 2, "mup_base_width": 24},
+            "mup_base_width = 24 must be a multiple of 16: the number of heads",
+        ),
+        ({**SHAPE, "embedding_std": 1.0}, "set tie_word_embeddings = false"),
+        (
+            {**SHAPE, "depth_scaled_initialization": False, "weights": "nowhere"},
+            "leave them out",
+        ),
         ({"architecture": "llama"}, "num_hidden_layers"),
         ({**SHAPE, "hidden_sise": 3}, "hidden_sise"),
     ],

@@ -237,6 +237,16 @@ def test_training_goes_on_from_a_directory(
     assert load_recipe(folder / "recipe.yaml").model == recipe.model
 
 
+def test_rates_for_another_width_may_stand_beside_a_directory(tmp_path: Path) -> None:
+    write_json(tmp_path / "config.json", LLAMA)
+    weights = str(tmp_path)
+    shape = shape_of_directory(tmp_path)
+    found = ModelConfig.model_validate({"weights": weights, "mup_base_width": 24})
+    assert found == shape.model_copy(update={"weights": weights, "mup_base_width": 24})
+    with pytest.raises(ValueError, match="leave them out"):
+        ModelConfig.model_validate({"weights": weights, "embedding_std": 1.0})
+
+
 def test_a_shape_that_contradicts_the_directory_is_refused(
     finished_run: Path, go_on: Callable[..., Any]
 ) -> None:

@@ -37,6 +37,7 @@ MODELS = {
     "gpt-neox": config("gpt-neox"),
     "gpt-neox, parallel residual": config("gpt-neox", parallel_residual=True),
     "llama": config("llama", num_key_value_heads=2, qk_norm=True),
+    "gpt-neox, muP": config("gpt-neox", mup_base_width=16),
     "llama, untied": config("llama", tie_word_embeddings=False),
     # For several layers in a stage, and for several stages in a process.
     "gpt-neox, four layers": config("gpt-neox", layers=4),
@@ -73,6 +74,7 @@ TOGETHER = [
     ("gpt-neox", Layout(data_shard=2, tensor=2, pipeline=2)),
     ("gpt2", Layout(data_shard=2, tensor=2, pipeline=2)),
     ("llama", Layout(data_shard=2, tensor=2, pipeline=2)),
+    ("gpt-neox, muP", Layout(data_shard=2, tensor=2, pipeline=2)),
     (
         "llama, four layers",
         Layout(data_replicate=2, tensor=2, pipeline=2, pipeline_schedule="zbv_zero_bubble"),

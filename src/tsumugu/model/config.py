@@ -15,8 +15,7 @@ positions, RMSNorm, SwiGLU and no biases (Llama)."""
 
 Initialization = Literal["small", "gpt2"]
 """Standard deviations of the first weights. `small`: sqrt(2 / (5 * hidden_size)), as LINE's blog
-describes it (Nguyen & Salazar 2019). `gpt2`: 0.02 (Radford et al. 2019). Both divide those of the
-projections back into the residual stream by sqrt(2 * num_hidden_layers)."""
+describes it (Nguyen & Salazar 2019). `gpt2`: 0.02 (Radford et al. 2019)."""
 
 
 class ModelConfig(Section):
@@ -27,7 +26,8 @@ class ModelConfig(Section):
     weights: str | None = None
     """A Hugging Face directory to go on from: training begins with its weights instead of drawn ones, and
     the shape is that of its config.json; keys beside it may repeat it, not change it. The tokenizer has to
-    be the directory's own (`tokenizer.path`)."""
+    be the directory's own (`tokenizer.path`). `mup_base_width` scales the rates, which fits weights that were
+    trained with it."""
     architecture: Architecture = "gpt-neox"
     """`gpt2`: learned positions, LayerNorm, GELU. `gpt-neox`: rotary positions instead. `llama`: rotary
     positions, RMSNorm, SwiGLU, no biases."""
@@ -57,8 +57,19 @@ class ModelConfig(Section):
     """One matrix for input and output embeddings."""
     initialization: Initialization = "small"
     """Standard deviation of the first weights. `small`: sqrt(2 / (5 * hidden_size)), as LINE describes it;
-    `gpt2`: 0.02. Both divide those of the projections into the residual stream by
-    sqrt(2 * num_hidden_layers)."""
+    `gpt2`: 0.02. With `mup_base_width` that of a model of this width."""
+    depth_scaled_initialization: bool = True
+    """Divide the deviation of the projections into the residual stream by sqrt(2 * num_hidden_layers)
+    (Radford et al. 2019)."""
+    embedding_std: Annotated[float, Field(gt=0)] | None = None
+    """Standard deviation of the first embeddings of tokens and positions; not for tied embeddings. That of
+    `initialization` unless given; about 1 makes the residual stream large beside what the layers add
+    (Takase et al. 2023)."""
+    mup_base_width: Annotated[int, Field(ge=1)] | None = None
+    """The `hidden_size` that rates, weight decay and first weights are meant for. Those of this model follow
+    by maximal update parametrization (Yang et al. 2022; `tsumugu/model/parametrization.py`), so that what was
+    found at one width holds at another. The number of heads goes with the width, and their size stays. None:
+    they are meant for this `hidden_size`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -97,7 +108,30 @@ class ModelConfig(Section):
             )
         if self.parallel_residual and self.architecture != "gpt-neox":
             raise ValueError(f"parallel_residual is for architecture = gpt-neox; it is {self.architecture}")
+        self._check_first_weights()
         return self
+
+    def _check_first_weights(self) -> None:
+        group = self.head_size * self.group_size
+        if self.mup_base_width is not None and self.mup_base_width % group:
+            raise ValueError(
+                f"mup_base_width = {self.mup_base_width} must be a multiple of {group}: the number of heads "
+                f"goes with the width, but hidden_size / num_attention_heads = {self.head_size} and "
+                f"num_attention_heads / num_key_value_heads = {self.group_size} stay"
+            )
+        if self.embedding_std is not None and self.tie_word_embeddings:
+            # A smaller weight of the last norm would make up for it in the first step only: the rate of
+            # the matrix cannot fit both of its uses.
+            raise ValueError(
+                "embedding_std is of input embeddings, and with tie_word_embeddings = true they are the "
+                "output embedding too, and logits would be as large; set tie_word_embeddings = false"
+            )
+        drawn = self.embedding_std is not None or not self.depth_scaled_initialization
+        if self.weights is not None and drawn:
+            raise ValueError(
+                "embedding_std and depth_scaled_initialization are of weights that are drawn, and training "
+                "begins with those of `weights`; leave them out"
+            )
 
     @property
     def head_size(self) -> int:
@@ -110,6 +144,11 @@ class ModelConfig(Section):
         return self.num_key_value_heads or self.num_attention_heads
 
     @property
+    def group_size(self) -> int:
+        """Query heads that share one head of keys and values."""
+        return self.num_attention_heads // self.key_value_heads
+
+    @property
     def mlp_size(self) -> int:
         """Width of the MLP."""
         if self.intermediate_size:
@@ -117,6 +156,17 @@ class ModelConfig(Section):
         if self.architecture == "llama":
             return -(-8 * self.hidden_size // 3 // 64) * 64
         return 4 * self.hidden_size
+
+
+_NO_SHAPE = {
+    "preset",
+    "weights",
+    "initialization",
+    "depth_scaled_initialization",
+    "embedding_std",
+    "mup_base_width",
+}
+"""Keys that config.json knows nothing of."""
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -139,7 +189,7 @@ def _shaped_like(weights: str, data: dict[str, Any]) -> dict[str, Any]:
     from tsumugu.release.adapter import shape_of_directory
 
     try:
-        shape = shape_of_directory(Path(weights)).model_dump(exclude={"preset", "weights", "initialization"})
+        shape = shape_of_directory(Path(weights)).model_dump(exclude=_NO_SHAPE)
     except TsumuguError as error:
         raise ValueError(f"weights = {weights!r}: {error}") from error
     different = [

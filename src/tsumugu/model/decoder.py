@@ -186,7 +186,7 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.head_size = config.head_size
-        self.group_size = config.num_attention_heads // config.key_value_heads
+        self.group_size = config.group_size
         """Query heads that share one head of keys and values."""
         bias = config.architecture != "llama"
         # Rows: for every key-value head, its query heads, its keys, its values.

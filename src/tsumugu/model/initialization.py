@@ -15,9 +15,9 @@ from torch.distributed.tensor._utils import compute_local_shape_and_global_offse
 
 from tsumugu.model.config import ModelConfig
 from tsumugu.model.decoder import Decoder
+from tsumugu.model.parametrization import EMBEDDING, INTO_RESIDUAL, multiple, row_of
 
 _BLOCK_ROWS = 64
-_INTO_RESIDUAL = ("attention.output.weight", "mlp.down.weight")
 
 
 @torch.no_grad()
@@ -25,13 +25,14 @@ def initialize(model: Decoder, seed: int) -> None:
     """Set all weights of `model`, or of the part of a model that it is, from `seed`.
 
     Matrices are normal with the deviation of `model.config.initialization`; biases are 0, the
-    weights of norms 1. Weights that are sharded over processes get their shard.
+    weights of norms 1; matrices and norms times what `parametrization.py` says. Weights that are sharded
+    over processes get their shard.
     """
     for name, parameter in model.named_parameters():
         if parameter.dim() == 2:
             _draw(parameter, canonical_name(name, model.config), seed, std=_std(name, model.config))
         elif name.endswith("norm.weight"):
-            nn.init.ones_(parameter)
+            nn.init.constant_(parameter, multiple(row_of(name, model.config).first, model.config))
         else:
             nn.init.zeros_(parameter)
 
@@ -42,8 +43,14 @@ def canonical_name(name: str, config: ModelConfig) -> str:
 
 
 def _std(name: str, config: ModelConfig) -> float:
-    std = 0.02 if config.initialization == "gpt2" else math.sqrt(2 / (5 * config.hidden_size))
-    return std / math.sqrt(2 * config.num_hidden_layers) if name.endswith(_INTO_RESIDUAL) else std
+    row, width = row_of(name, config), config.mup_base_width or config.hidden_size
+    std = 0.02 if config.initialization == "gpt2" else math.sqrt(2 / (5 * width))
+    if row is EMBEDDING and config.embedding_std is not None:
+        std = config.embedding_std
+    std *= multiple(row.first, config)
+    if row is INTO_RESIDUAL and config.depth_scaled_initialization:
+        std /= math.sqrt(2 * config.num_hidden_layers)
+    return std
 
 
 def _draw(parameter: Tensor, name: str, seed: int, *, std: float) -> None:

@@ -16,6 +16,7 @@ from torch.distributed.tensor import DTensor, Replicate
 
 from tsumugu.model.attention import documents_of
 from tsumugu.model.loss import IGNORED
+from tsumugu.model.parametrization import carried
 from tsumugu.tokens.loader import Batch
 from tsumugu.training.context_parallel import context_places
 from tsumugu.training.local import local_part
@@ -129,15 +130,17 @@ def squared_norm(model: ParallelModel) -> Tensor:
     """This process's share of the squared length of the gradient, `float32 []`.
 
     What several processes hold is divided among them, and a copied embedding counts once; so the sum
-    over all processes is the square of the whole.
+    over all processes is the square of the whole. What carries a multiplier (`parametrization.py`) counts as
+    it would beside one, or it would outweigh all else in wide models.
     """
-    shares: dict[int, list[Tensor]] = {}
+    shares: dict[tuple[int, float], list[Tensor]] = {}
     for name, grad in _gradients(model):
         if not model.is_copy(name):
-            shares.setdefault(_copies(grad), []).append(local_part(grad))
+            key = _copies(grad), carried(name, model.parts[0].config)
+            shares.setdefault(key, []).append(local_part(grad))
     total = torch.zeros((), device=model.device)
-    for copies, grads in shares.items():
-        norms = torch.stack(torch._foreach_norm(grads))
+    for (copies, multiplier), grads in shares.items():
+        norms = multiplier * torch.stack(torch._foreach_norm(grads))
         total += norms.square().sum() / copies
     return total
 
