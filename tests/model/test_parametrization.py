@@ -185,9 +185,10 @@ class Multiplied(Decoder):
 
     multiplier: float
 
-    def forward(self, x: Tensor, targets: Tensor | None = None, **where: object) -> Tensor:  # type: ignore[override]
-        logits = self.multiplier * F.linear(self.hidden(x), self.head.weight)  # type: ignore[union-attr]
+    def forward(self, x: Tensor, targets: Tensor | None = None, **where: object) -> Tensor:
+        assert self.head is not None
         assert targets is not None
+        logits = self.multiplier * F.linear(self.hidden(x), self.head.weight)
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
 
 
