@@ -10,6 +10,8 @@ import itertools
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, Never
@@ -34,6 +36,9 @@ _SUFFIXES: dict[str, Kind] = {
     ".arc": "warc",
 }
 _TO_THE_END = 2**63 - 1
+_Fingerprint = list[tuple[str, str, int, str]]
+_listed: ContextVar[dict[tuple[str, ...], _Fingerprint] | None] = ContextVar("listed", default=None)
+"""What `listed_once` remembers, by inputs."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +133,26 @@ def find_files(inputs: Sequence[Input]) -> list[InputFile]:
     ]
 
 
-def fingerprint_inputs(inputs: Sequence[Input]) -> list[tuple[str, str, int, str]]:
+def fingerprint_inputs(inputs: Sequence[Input]) -> _Fingerprint:
     """Source, name, size and version of every file: changes when the pages change."""
-    return [(file.source, file.name, file.bytes, file.version) for file in find_files(inputs)]
+    known, key = _listed.get(), tuple(entry.model_dump_json() for entry in inputs)
+    if known is not None and key in known:
+        return known[key]
+    found = [(file.source, file.name, file.bytes, file.version) for file in find_files(inputs)]
+    if known is not None:
+        known[key] = found
+    return found
+
+
+@contextmanager
+def listed_once() -> Iterator[None]:
+    """Within it, inputs are listed once for all fingerprints: for a moment in which many recipes are asked
+    about, whose inputs may be thousands of files."""
+    token = _listed.set({})
+    try:
+        yield
+    finally:
+        _listed.reset(token)
 
 
 def plan_shards(files: Sequence[InputFile], *, shard_bytes: int) -> list[tuple[Piece, ...]]:

@@ -18,6 +18,7 @@ from typing import Literal
 
 from tqdm import tqdm
 
+from tsumugu.corpus.inputs import listed_once
 from tsumugu.engine import Resources
 from tsumugu.errors import Stopped, TsumuguError
 from tsumugu.files import read_json, write_json, write_text
@@ -93,7 +94,8 @@ def _run(
     study: StudyConfig, trials: Sequence[Trial], slots: list[int | None], say: Callable[[str], None]
 ) -> None:
     halving = Halving(study, trials) if study.search == "halving" else None
-    waiting = [trial for trial in trials if not _ended(trial, study)]
+    with listed_once():
+        waiting = [trial for trial in trials if not _ended(trial, study)]
     say(f"study: {len(trials)} trials, {len(trials) - len(waiting)} done, {len(slots)} at a time")
     began = time.monotonic()
     running: list[_Running] = []
