@@ -39,12 +39,13 @@ class Setting:
     def values(self, name: str) -> dict[int, float]:
         """`bits_per_byte`, `spikes` or a measure, by seed.
 
-        Bits per byte are those of trainings that are done; a diverged one has spikes and measures too.
+        As on the study's page: of trainings that are done; spikes of those that diverged, too.
         """
+        counted = ("done", "diverged") if name == "spikes" else ("done",)
         found = {}
         for trial in self.trials:
             value = trial[name] if name in ("bits_per_byte", "spikes") else trial["measures"].get(name)
-            if value is not None and (name != "bits_per_byte" or trial["status"] == "done"):
+            if value is not None and trial["status"] in counted:
                 found[trial["seed"]] = value
         return found
 

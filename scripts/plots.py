@@ -162,12 +162,7 @@ def rows(groups: Sequence[tuple[str, Sequence[Dots]]], *, x: Axis) -> str:
     Raises:
         ValueError: no row has a dot.
     """
-    values = [
-        value
-        for _, group in groups
-        for row in group
-        for value in (*row.each, *((min(row.each), max(row.each)) if row.each else ()), *(row.interval or ()))
-    ]
+    values = [value for _, group in groups for row in group for value in (*row.each, *(row.interval or ()))]
     if not values:
         raise ValueError("there is nothing to plot")
     longest = max(len(row.label) for _, group in groups for row in group)

@@ -152,6 +152,16 @@ def test_a_cell_has_the_mean_its_interval_divergences_and_spikes() -> None:
     assert "| 1.6000 ± 1.2706, 0.5 spikes | **1.4000**, 1 of 2 diverged |" in table
 
 
+def test_what_diverged_counts_in_spikes_alone() -> None:
+    result = _result("data", axes={"duplicates": ["stay"]}, seeds=(0, 1, 2))
+    for trial, status in zip(result["trials"], ("done", "diverged", "pruned"), strict=True):
+        trial.update(status=status, spikes=4)
+    (setting,) = lesson_results.settings_of(result)
+    assert list(setting.values("bits_per_byte")) == [0]
+    assert list(setting.values("judge_bits_per_byte")) == [0]
+    assert list(setting.values("spikes")) == [0, 1]
+
+
 def test_the_best_rate_lies_where_the_parabola_has_its_least() -> None:
     def loss(exponent: int) -> tuple[float, float]:
         return 2.0**exponent, 1.5 + 0.1 * (exponent + 8.3) ** 2

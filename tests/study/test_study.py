@@ -9,14 +9,17 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
 from tsumugu.cli import main
+from tsumugu.engine import Resources
 from tsumugu.errors import TsumuguError
 from tsumugu.recipe import load_recipe
+from tsumugu.study import running
 from tsumugu.study.config import StudyConfig, load_study
 from tsumugu.study.halving import Halving
 from tsumugu.study.outcomes import Curve, Outcome, count_spikes, outcome_of
@@ -242,6 +245,46 @@ def test_labels_do_not_leak_into_each_other(write_study: Callable[..., Path], tm
     keys = {"pretrain.schedule": {"name": "cosine"}}
     trials = read(write_study(keys=keys, axes=axes, seeds=[0]), tmp_path)
     assert [trial.recipe.pretrain.schedule.decay_share for trial in trials] == [0.5, None]
+
+
+def test_settings_whose_labels_read_alike_stay_apart(
+    write_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    axes = {
+        "a": {"1, b 2": {RATE: 0.001}, "1": {RATE: 0.02}},
+        "b": {"3": {"pretrain.steps": 5}, "2, b 3": {"pretrain.steps": 6}},
+    }
+    path = write_study(axes=axes, seeds=[0])
+    trials = read(path, tmp_path)
+    assert trials[0].name == trials[3].name
+    outcomes = [Outcome("done", 5, 2.0 + number, 3.0, 0, 1.0, 100) for number in range(4)]
+    summary = summarize(trials, outcomes)
+    assert [row.bits_per_byte for row in summary.rows] == [2.0, 3.0, 4.0, 5.0]
+    page = study_page(load_study(path), trials, outcomes, summary, folder=tmp_path)
+    assert page.count("<tr><td><span") + page.count('<tr class="best"><td><span') == 4
+
+
+def test_what_shared_stages_take_is_of_the_budget(
+    write_study: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+
+    def two_hours(*_: object, **__: object) -> None:
+        now[0] += 7200
+
+    monkeypatch.setattr(running, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=time.sleep))
+    monkeypatch.setattr(running, "run_stages", two_hours)
+    monkeypatch.setattr(running, "_launch", lambda *_: pytest.fail("a trial began"))
+    path = write_study(axes={RATE: [0.001, 0.02]}, seeds=[0], budget_hours=1)
+    outcomes = running.run_study(
+        load_study(path),
+        read(path, tmp_path),
+        folder=tmp_path,
+        slots=[None],
+        resources=Resources(1),
+        say=lambda _: None,
+    )
+    assert [one.status for one in outcomes] == ["missing", "missing"]
 
 
 def test_a_failed_training_is_told_ends_the_command_and_is_tried_again(

@@ -65,7 +65,8 @@ class StudyConfig(Section):
     """Of first weights and order of the data (`pretrain.seed`; `tune.seed` for `stage: tune`); text,
     tokenizer and what is held out stay."""
     budget_hours: Annotated[float, Field(gt=0)] | None = None
-    """After so many hours no further trial begins; those that are missing are named on the page."""
+    """After so many hours of the command, shared stages included, no further trial begins; those that are
+    missing are named on the page."""
     threads: Annotated[int, Field(ge=1)] = 1
     """Of one trial. Part of the study, because sums over threads decide the last bits of a loss."""
     search: Literal["grid", "halving"] = "grid"

@@ -44,7 +44,7 @@ def study_page(
         lstrip_blocks=True,
     )
     environment.filters["count"] = lambda value: f"{value:,.0f}"
-    curves = _curves(trials)
+    names, curves = _curves(trials)
     others = [name for name in summary.measures if name != summary.judged_by]
     rows = [_cells(row, place, summary.judged_by, others) for place, row in enumerate(summary.rows)]
     return environment.get_template("study.html.j2").render(
@@ -61,7 +61,7 @@ def study_page(
         prices=_prices(summary) if study.stage == "tune" else "",
         undecided=[", ".join(row.setting.values()) for row in summary.undecided],
         summary=summary,
-        curves=_chart(list(curves), list(curves.values())) if any(c.tokens for c in curves.values()) else "",
+        curves=_chart(names, curves) if any(curve.tokens for curve in curves) else "",
         trials=[
             {
                 "name": trial.name,
@@ -110,11 +110,12 @@ def _interval(figure: Figure | None) -> str:
     return f"{_number(figure.interval[0])} to {_number(figure.interval[1])}"
 
 
-def _curves(trials: Sequence[Trial]) -> dict[str, Curve]:
-    groups: dict[str, list[Trial]] = {}
+def _curves(trials: Sequence[Trial]) -> tuple[list[str], list[Curve]]:
+    """Names of settings and their curves, in the order of the rows."""
+    groups: dict[tuple[str, ...], list[Trial]] = {}
     for trial in trials:
-        groups.setdefault(trial.name, []).append(trial)
-    return {name: mean_curve(group) for name, group in groups.items()}
+        groups.setdefault(trial.labels, []).append(trial)
+    return [group[0].name for group in groups.values()], [mean_curve(group) for group in groups.values()]
 
 
 def _colour(place: int) -> str:

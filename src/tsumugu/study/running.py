@@ -72,6 +72,7 @@ def run_study(
         TsumuguError: a shared stage cannot do its work, or another process runs this study.
         Stopped: on SIGTERM.
     """
+    began = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         judge = trials[0].judge
@@ -86,18 +87,22 @@ def run_study(
             if study.stage != "pretrain":
                 for trial in reversed(firsts.values()):
                     _train_shared(trial, study, slots[0], say)
-            _run(study, trials, list(slots), say)
+            _run(study, trials, list(slots), say, began=began)
     return [read_outcome(trial, study) for trial in trials]
 
 
 def _run(
-    study: StudyConfig, trials: Sequence[Trial], slots: list[int | None], say: Callable[[str], None]
+    study: StudyConfig,
+    trials: Sequence[Trial],
+    slots: list[int | None],
+    say: Callable[[str], None],
+    *,
+    began: float,
 ) -> None:
     halving = Halving(study, trials) if study.search == "halving" else None
     with listed_once():
         waiting = [trial for trial in trials if not _ended(trial, study)]
     say(f"study: {len(trials)} trials, {len(trials) - len(waiting)} done, {len(slots)} at a time")
-    began = time.monotonic()
     running: list[_Running] = []
     with tqdm(total=len(trials), initial=len(trials) - len(waiting), unit="trial", file=sys.stderr) as bar:
         try:

@@ -81,9 +81,9 @@ def summarize(
     trials: Sequence[Trial], outcomes: Sequence[Outcome], *, judged_by: str = "bits_per_byte"
 ) -> Summary:
     """By setting, in their order."""
-    groups: dict[str, list[tuple[Trial, Outcome]]] = {}
+    groups: dict[tuple[str, ...], list[tuple[Trial, Outcome]]] = {}
     for trial, outcome in zip(trials, outcomes, strict=True):
-        groups.setdefault(trial.name, []).append((trial, outcome))
+        groups.setdefault(trial.labels, []).append((trial, outcome))
     rows = tuple(_row(group) for group in groups.values())
     whole = [row for row in rows if row.done == row.trials and judged_by in row.measures]
     best = min(whole, key=lambda row: row.measures[judged_by].mean, default=None)

@@ -54,8 +54,13 @@ class Trial:
     judge: Judge | None
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """Of its setting: the same for all of its seeds, and for no other setting."""
+        return tuple(self.setting.values())
+
+    @property
     def name(self) -> str:
-        """For people."""
+        """For people; labels with commas may give two settings one name."""
         return ", ".join(f"{axis.rpartition('.')[2]} {label}" for axis, label in self.setting.items())
 
     @property
