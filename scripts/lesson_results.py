@@ -10,7 +10,8 @@ from statistics import mean
 from typing import Any
 
 from tsumugu.files import read_json
-from tsumugu.study.summary import interval
+from tsumugu.study.outcomes import Curve
+from tsumugu.study.summary import interval, mean_of
 
 ROOT = Path(__file__).parents[1]
 MOST_BYTES = 30_000
@@ -60,14 +61,13 @@ class Setting:
 
     def curve(self) -> list[tuple[int, float]]:
         """Tokens and held-out bits per byte, the mean over seeds as far as all of them got."""
-        curves = [trial["curve"] for trial in self.trials if trial["curve"]["tokens"]]
-        if not curves:
-            return []
-        length = min(len(curve["tokens"]) for curve in curves)
-        return [
-            (curves[0]["tokens"][place], mean(curve["bits_per_byte"][place] for curve in curves))
-            for place in range(length)
-        ]
+        found = mean_of(
+            [
+                Curve(tuple(one["curve"]["tokens"]), tuple(one["curve"]["bits_per_byte"]))
+                for one in self.trials
+            ]
+        )
+        return list(zip(found.tokens, found.bits_per_byte, strict=True))
 
     def at(self, tokens: int) -> dict[int, float]:
         """Held-out bits per byte after so many tokens, by seed."""

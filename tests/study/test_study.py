@@ -24,7 +24,7 @@ from tsumugu.study.config import StudyConfig, load_study
 from tsumugu.study.halving import Halving
 from tsumugu.study.outcomes import Curve, Outcome, count_spikes, outcome_of
 from tsumugu.study.page import study_page
-from tsumugu.study.summary import interval, summarize
+from tsumugu.study.summary import interval, mean_of, summarize
 from tsumugu.study.trials import Trial, trials_of
 
 RATE = "pretrain.optimizer.learning_rate"
@@ -347,6 +347,14 @@ def test_settings_that_seeds_cannot_tell_apart_are_named(finished: tuple[Path, P
         assert summary.best is not None
         assert summary.best.setting == trials[0].setting
         assert bool(summary.undecided) is undecided
+
+
+def test_curves_are_averaged_where_all_were_measured() -> None:
+    whole = Curve((100, 200, 300), (3.0, 2.5, 2.0))
+    assert mean_of([]) == mean_of([Curve((), ())]) == Curve((), ())
+    # A loss in between that was no number, and a training that ended early.
+    assert mean_of([Curve((100, 300), (4.0, 3.0)), whole, Curve((), ())]) == Curve((100, 300), (3.5, 2.5))
+    assert mean_of([whole, Curve((100,), (4.0,))]) == Curve((100,), (3.5,))
 
 
 def test_the_schema_of_labels_is_what_yaml_says() -> None:

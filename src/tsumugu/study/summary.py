@@ -100,12 +100,16 @@ def summarize(
 
 def mean_curve(trials: Sequence[Trial]) -> Curve:
     """The mean over seeds, as far as all of them got."""
-    curves = [curve for curve in map(curve_of, trials) if curve.tokens]
-    if not curves:
+    return mean_of([curve_of(trial) for trial in trials])
+
+
+def mean_of(curves: Sequence[Curve]) -> Curve:
+    """Where all of them were measured: a loss that was no number is missing. Empty ones do not count."""
+    found = [dict(zip(curve.tokens, curve.bits_per_byte, strict=True)) for curve in curves if curve.tokens]
+    if not found:
         return Curve((), ())
-    length = min(len(curve.tokens) for curve in curves)
-    values = [mean(curve.bits_per_byte[place] for curve in curves) for place in range(length)]
-    return Curve(curves[0].tokens[:length], tuple(values))
+    places = [tokens for tokens in found[0] if all(tokens in one for one in found)]
+    return Curve(tuple(places), tuple(mean(one[tokens] for one in found) for tokens in places))
 
 
 def _row(group: Sequence[tuple[Trial, Outcome]]) -> Row:
