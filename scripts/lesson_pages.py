@@ -191,8 +191,9 @@ def grid(columns: str) -> Callable[[dict[str, Any]], str]:
             _line(["---"] * len(others) + ["--:"] * len(values)),
         ]
         for _, group in _groups(settings_of(result), others):
-            means = {setting.labels[columns]: setting.mean("bits_per_byte") for setting in group}
-            least = min((value for value in means.values() if value is not None), default=None)
+            # What some seeds survived is no winner.
+            means = [setting.mean("bits_per_byte") for setting in group if not setting.diverged]
+            least = min((value for value in means if value is not None), default=None)
             cells = {setting.labels[columns]: _cell(setting, least) for setting in group}
             labels = [group[0].labels[axis] for axis in others]
             lines.append(_line([*labels, *(cells.get(value, "") for value in values)]))
@@ -241,7 +242,7 @@ def best_of(x: str) -> Callable[[dict[str, Any]], str]:
             found = [
                 (float(setting.labels[x]), value)
                 for setting in group
-                if (value := setting.mean("bits_per_byte")) is not None
+                if not setting.diverged and (value := setting.mean("bits_per_byte")) is not None
             ]
             lost = [float(setting.labels[x]) for setting in group if setting.diverged]
             best = min(found, key=lambda one: one[1], default=None)

@@ -90,14 +90,14 @@ def settings_of(result: dict[str, Any]) -> list[Setting]:
     ]
 
 
-def condensed(folder: Path, *, unfinished: bool = False) -> dict[str, Any]:
+def condensed(folder: Path, *, unfinished: bool = False, commit: str | None = None) -> dict[str, Any]:
     """What is kept of the study in `folder`.
 
-    The commit is that of this checkout, so keep results with the checkout that trained them.
 
     Args:
         folder: the run folder of `tsumugu study`, with its `study.json`.
         unfinished: keep it although trainings are missing or failed.
+        commit: of the checkout that trained; that of this one unless given.
 
     Raises:
         ValueError: there is no `study.json`, or trainings have not come to their end.
@@ -119,7 +119,8 @@ def condensed(folder: Path, *, unfinished: bool = False) -> dict[str, Any]:
         "name": study["name"].removeprefix("study-"),
         "question": study["question"],
         **{key: study[key] for key in STUDIED if key in study},
-        "software": {name: versions[name] for name in _SOFTWARE if name in versions} | {"commit": _commit()},
+        "software": {name: versions[name] for name in _SOFTWARE if name in versions}
+        | {"commit": commit or _commit()},
         "machine": {"cpu": _cpu(), "system": platform.system()},
         "hours": round(whole["seconds"] / 3600, 3),
         "flops": float(f"{whole['flops']:.4g}"),

@@ -34,12 +34,13 @@ def main() -> None:
     keep = commands.add_parser("keep", help="what is kept of a study")
     keep.add_argument("folder", type=Path, metavar="RUN", help="the run folder of `tsumugu study`")
     keep.add_argument("--unfinished", action="store_true", help="although trainings are missing or failed")
+    keep.add_argument("--commit", help="of the checkout that trained, if it was not this one")
     commands.add_parser("write", help="plots, tables and the index")
     commands.add_parser("check", help="whether they are what the results say")
     options = parser.parse_args()
     try:
         if options.command == "keep":
-            result = condensed(options.folder, unfinished=options.unfinished)
+            result = condensed(options.folder, unfinished=options.unfinished, commit=options.commit)
             path = options.docs / "results" / f"{result['name']}.json"
             text = as_text(result)
             path.parent.mkdir(parents=True, exist_ok=True)

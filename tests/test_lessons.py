@@ -149,7 +149,7 @@ def test_a_cell_has_the_mean_its_interval_divergences_and_spikes() -> None:
     result["trials"][3]["status"] = "diverged"
     table = lesson_pages.grid(_BETA2)(result)
     # Student's t with one degree of freedom: 12.706 x 0.1414 / sqrt(2).
-    assert "| 1.6000 ± 1.2706, 0.5 spikes | **1.4000**, 1 of 2 diverged |" in table
+    assert "| **1.6000 ± 1.2706**, 0.5 spikes | 1.4000, 1 of 2 diverged |" in table
 
 
 def test_what_diverged_counts_in_spikes_alone() -> None:
