@@ -5,9 +5,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tsumugu.model.config import ModelConfig
-from tsumugu.model.counts import flops_per_token, parameter_count
+from tsumugu.model.counts import flops_per_token, muon_flops, parameter_count
 from tsumugu.model.decoder import Decoder, count_parameters
 from tsumugu.model.presets import PRESETS
+from tsumugu.training.config import OptimizerConfig
+from tsumugu.training.optimizer import build_optimizer
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -66,3 +68,16 @@ def test_operations_are_those_that_torch_counts(preset: str) -> None:
         logits.backward(torch.ones_like(logits))
     counted = counter.get_total_flops()
     assert counted == pytest.approx(length * flops_per_token(config, 51_200, length), rel=0.01)
+
+
+@pytest.mark.parametrize("preset", ["tiny-gpt-neox", "tiny-llama"])
+def test_operations_of_muon_are_those_of_its_step(preset: str) -> None:
+    config = ModelConfig.model_validate({"preset": preset})
+    model = Decoder(config, 300)
+    settings = OptimizerConfig(name="muon", learning_rate=1e-3)
+    optimizer = build_optimizer(model.named_parameters(), settings, model=config)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    with FlopCounterMode(display=False) as counter:
+        optimizer.step()
+    assert counter.get_total_flops() == muon_flops(config)

@@ -5,6 +5,9 @@
 
 from tsumugu.model.config import ModelConfig
 
+NEWTON_SCHULZ_STEPS = 5
+"""Of Muon (Jordan 2024)."""
+
 
 def block_matrices(model: ModelConfig) -> int:
     """Numbers in the matrices of one layer."""
@@ -61,3 +64,21 @@ def flops_per_token(model: ModelConfig, vocab_size: int, sequence_length: int) -
     heads = model.num_attention_heads * model.head_size
     matrices = model.num_hidden_layers * block_matrices(model) + vocab_size * model.hidden_size
     return 6 * matrices + 12 * model.num_hidden_layers * heads * sequence_length
+
+
+def muon_flops(model: ModelConfig) -> int:
+    """Floating-point operations of making the updates of all layers' matrices orthogonal, in one step.
+
+    A matrix of r rows and c columns, r the smaller, takes 5 (4 r^2 c + 2 r^3): five steps of Newton-Schulz
+    (Jordan 2024), each of three products. Queries, keys and values are matrices of their own, as in
+    `tsumugu/training/muon.py`. It does not grow with the tokens of a step, so it is nothing beside batches of
+    millions of tokens, and much beside those of a few thousand.
+    """
+    hidden = model.hidden_size
+    heads = model.num_attention_heads * model.head_size
+    key_values = model.key_value_heads * model.head_size
+    shapes = [(heads, hidden), (key_values, hidden), (key_values, hidden), (hidden, heads)]
+    shapes += [(hidden, model.mlp_size)] * mlp_matrices(model)
+    sides = [(min(shape), max(shape)) for shape in shapes]
+    one_layer = sum(4 * short * short * long + 2 * short**3 for short, long in sides)
+    return model.num_hidden_layers * NEWTON_SCHULZ_STEPS * one_layer

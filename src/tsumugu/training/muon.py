@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from tsumugu.model.counts import NEWTON_SCHULZ_STEPS
 from tsumugu.training.local import local_part
 from tsumugu.training.owners import cuts_of, from_owners, owner_count, to_owners
 
-_STEPS = 5
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Jordan's: small singular values grow fast, and all end between 0.7 and 1.2."""
 _EPS = 1e-7
@@ -106,7 +106,7 @@ def newton_schulz(matrix: Tensor) -> Tensor:
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
     x = x / x.norm().clamp(min=_EPS)  # no singular value above 1
-    for _ in range(_STEPS):
+    for _ in range(NEWTON_SCHULZ_STEPS):
         gram = x @ x.T
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.T if tall else x
