@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from statistics import mean, stdev
 from typing import Any
 
-from tsumugu.model.counts import flops_per_token, parameter_count
+from tsumugu.model.counts import flops_per_token, muon_flops, parameter_count
 from tsumugu.planning.planner import vocab_size
 from tsumugu.study.outcomes import MEASURES, Curve, Outcome, curve_of
 from tsumugu.study.trials import Trial
@@ -45,7 +45,7 @@ class Row:
     interval: tuple[float, float] | None
     """95 % by Student's t over seeds; None with fewer than two."""
     flops: float
-    """Of all its trainings, by the usual formula."""
+    """Of all its trainings: those of the model by the usual formula, and those of Muon's updates."""
     seconds: float
     """The same."""
     measures: dict[str, Figure]
@@ -130,7 +130,7 @@ def _row(group: Sequence[tuple[Trial, Outcome]]) -> Row:
         by_seed={} if held_out is None else held_out.by_seed,
         bits_per_byte=None if held_out is None else held_out.mean,
         interval=None if held_out is None else held_out.interval,
-        flops=sum(one.tokens * _flops_per_token(trial) for trial, one in group),
+        flops=sum(_flops(trial, one) for trial, one in group),
         seconds=sum(one.seconds for one in found),
         measures=figures,
         **counts,
@@ -155,9 +155,12 @@ def _may_be_equal(values: dict[int, float], best: dict[int, float]) -> bool:
     return found is None or found[0] <= 0
 
 
-def _flops_per_token(trial: Trial) -> int:
-    recipe = trial.recipe
-    return flops_per_token(recipe.model, vocabulary(trial), recipe.pretrain.sequence_length)
+def _flops(trial: Trial, outcome: Outcome) -> float:
+    model, settings = trial.recipe.model, trial.recipe.pretrain
+    found = outcome.tokens * flops_per_token(model, vocabulary(trial), settings.sequence_length)
+    if trial.stage == "pretrain" and settings.optimizer.name == "muon":
+        found += outcome.steps * muon_flops(model)
+    return found
 
 
 def parameters(trial: Trial) -> int:
