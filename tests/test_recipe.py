@@ -12,7 +12,7 @@ from tsumugu.model.counts import flops_per_token
 from tsumugu.model.decoder import Decoder, count_parameters
 from tsumugu.planning.auto import choose_layout, training_of
 from tsumugu.planning.cluster import device_cluster
-from tsumugu.recipe import Recipe, load_recipe, recipe_schema, recipe_text
+from tsumugu.recipe import Recipe, load_recipe, parse_yaml, recipe_schema, recipe_text
 from tsumugu.training.layout import LayoutConfig
 from tsumugu.training.schedule import learning_rate, samples_before
 from tsumugu.training.throughput import peak_flops
@@ -28,6 +28,13 @@ def test_full_recipe_reads_back_unchanged(recipe: Recipe, tmp_path: Path) -> Non
     path = tmp_path / "full.yaml"
     path.write_text(recipe_text(recipe), encoding="utf-8")
     assert load_recipe(path) == recipe
+
+
+def test_merged_keys_may_be_changed_and_none_may_stand_twice() -> None:
+    text = "a: &a {x: 1, y: 1}\nb: &b {<<: *a, y: 2}\nc: {<<: *b, x: 3}"
+    assert parse_yaml(text, where="here")["c"] == {"x": 3, "y": 2}
+    with pytest.raises(TsumuguError, match="here: .*'y' stands here twice"):
+        parse_yaml("a: &a {x: 1}\nb: {<<: *a, y: 2, y: 3}", where="here")
 
 
 def test_override_reaches_any_key(recipe_path: Path) -> None:

@@ -1,0 +1,42 @@
+"""The ladder's rungs are as large as LINE's recipe, and none but the first takes more than half of its FLOPs."""
+
+from pathlib import Path
+
+import pytest
+
+from tsumugu.model.counts import flops_per_token, muon_flops, parameter_count
+from tsumugu.recipe import Recipe, load_recipe
+from tsumugu.study.config import load_study
+
+STUDIES = Path("recipes/studies")
+VOCABULARY = 4096
+
+
+@pytest.mark.parametrize(("size", "millions"), [("3m", 3), ("12m", 12)])
+def test_rungs_are_alike_in_all_but_their_ingredients(size: str, millions: int) -> None:
+    path = STUDIES / f"ladder-{size}.yaml"
+    study = load_study(path)
+    recipes = [
+        load_recipe(path.parent / study.base, keys={**study.keys, **study.keys_of(setting)}, keys_from="here")
+        for setting in study.settings()
+    ]
+    line = recipes[0]
+    assert round(beside_embeddings(line) / 1e6) == millions
+    for recipe in recipes[1:]:
+        assert beside_embeddings(recipe) <= beside_embeddings(line)
+        assert training_flops(recipe) <= training_flops(line) / 2
+        assert (recipe.corpus, recipe.tokenizer, recipe.tokens) == (line.corpus, line.tokenizer, line.tokens)
+        assert recipe.pretrain.sequence_length == line.pretrain.sequence_length
+
+
+def beside_embeddings(recipe: Recipe) -> int:
+    assert recipe.model.tie_word_embeddings
+    assert recipe.tokenizer.vocab_size == VOCABULARY
+    return parameter_count(recipe.model, VOCABULARY) - VOCABULARY * recipe.model.hidden_size
+
+
+def training_flops(recipe: Recipe) -> int:
+    settings = recipe.pretrain
+    tokens = settings.steps * settings.global_batch_size * settings.sequence_length
+    flops = tokens * flops_per_token(recipe.model, VOCABULARY, settings.sequence_length)
+    return flops + settings.steps * muon_flops(recipe.model) * (settings.optimizer.name == "muon")
