@@ -32,22 +32,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--size", choices=("3m", "12m"), default="3m", help="parameters beside embeddings")
     parser.add_argument("--run", type=Path, metavar="DIR", help="default: a temporary folder")
     options = parser.parse_args()
     # Inputs of recipes are looked for from here.
     os.chdir(ROOT)
     if options.run is not None:
-        rows = _measure(options.size, options.run)
+        rows = _measure(options.run)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            rows = _measure(options.size, Path(folder))
+            rows = _measure(Path(folder))
     print_table(rows)
-    write_result(NAME if options.size == "3m" else f"{NAME}_{options.size}", rows, packages=["torch"])
+    write_result(NAME, rows, packages=["torch"])
 
 
-def _measure(size: str, folder: Path) -> list[Row]:
-    path = ROOT / "recipes" / "studies" / f"ladder-{size}.yaml"
+def _measure(folder: Path) -> list[Row]:
+    path = ROOT / "recipes" / "studies" / "ladder-3m.yaml"
     study = load_study(path)
     rungs = study.settings()
     trials = [trial for trial in trials_of(study, path, folder) if trial.setting in (rungs[0], rungs[-1])]
@@ -68,11 +67,13 @@ def _measure(size: str, folder: Path) -> list[Row]:
         "last_rung": ", ".join(last.setting.values()),
     }
     if line.bits_per_byte is None or last.bits_per_byte is None:
-        raise SystemExit(f"error: a recipe has no training that came to its end; --run DIR keeps what says why")
+        raise SystemExit(
+            "error: a recipe has no training that came to its end; --run DIR keeps what says why"
+        )
     equal = line.done == last.done == line.trials and last.bits_per_byte <= line.bits_per_byte
     return [
         Row(
-            f"{size}: training FLOPs to LINE's held-out bits per byte",
+            "training FLOPs to LINE's held-out bits per byte",
             ours=last.flops / last.trials,
             peer=line.flops / line.trials,
             unit="FLOPs",
@@ -82,7 +83,7 @@ def _measure(size: str, folder: Path) -> list[Row]:
             details=details,
         ),
         Row(
-            f"{size}: seconds of training on one core",
+            "seconds of training on one core",
             ours=last.seconds / last.trials,
             peer=line.seconds / line.trials,
             unit="s",
