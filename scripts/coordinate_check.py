@@ -17,7 +17,7 @@ from typing import Any, Literal
 import plots
 import torch
 import torch.nn.functional as F
-from line_2023 import filled_in
+from marked_blocks import filled_in
 from torch import Tensor, nn
 
 from tsumugu.model.config import ModelConfig
@@ -235,7 +235,7 @@ def main() -> None:
         FIGURE.write_text(figure(found), encoding="utf-8")
         setting = {"widths": WIDTHS, "seeds": SEEDS, "steps": STEPS, "learning_rate": RATE}
         rows = [{**asdict(line), "growth": line.growth} for line in found]
-        PAGE.write_text(filled_in(PAGE.read_text(encoding="utf-8"), tables(found)), encoding="utf-8")
+        PAGE.write_text(filled_in(PAGE, tables(found)), encoding="utf-8")
         NUMBERS.write_text(json.dumps({**setting, "lines": rows}, indent=1) + "\n", encoding="utf-8")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from lesson_pages import LESSONS, cost, overview
 from lesson_results import ROOT, STUDIED, as_text, condensed, read_results
+from marked_blocks import filled_in
 
 from tsumugu.study.config import load_study
 
@@ -86,23 +87,6 @@ def written(docs: Path) -> dict[Path, str]:
     if docs.resolve() == DOCS:
         files[NAVIGATION] = navigation(NAVIGATION.read_text(encoding="utf-8"), titles)
     return files
-
-
-def filled_in(page: Path, blocks: dict[str, str]) -> str:
-    """The text of `page` with `blocks` between their marks.
-
-    Raises:
-        ValueError: there is no such page, or a mark is missing.
-    """
-    if not page.exists():
-        raise ValueError(f"{page} is missing; a page says what was asked, and what the results mean")
-    text = page.read_text(encoding="utf-8")
-    for name, block in blocks.items():
-        place = re.compile(rf"(?<=<!-- {name} begin -->\n).*?(?=<!-- {name} end -->)", re.S)
-        if not place.search(text):
-            raise ValueError(f"{page} has no place for {name}: <!-- {name} begin --> and <!-- {name} end -->")
-        text = place.sub(lambda _, block=block: block, text)  # type: ignore[misc]
-    return text
 
 
 def navigation(text: str, titles: dict[str, str]) -> str:

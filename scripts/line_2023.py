@@ -1,9 +1,10 @@
 """The tables of docs/line-2023.md, from the planner. `--write` renews the page."""
 
 import argparse
-import re
 from dataclasses import replace
 from pathlib import Path
+
+from marked_blocks import filled_in
 
 from tsumugu.model.counts import flops_per_token, parameter_count
 from tsumugu.planning.cluster import Cluster, find_cluster
@@ -65,16 +66,7 @@ def main() -> None:
     if not parser.parse_args().write:
         print("\n".join(tables.values()), end="")
         return
-    PAGE.write_text(filled_in(PAGE.read_text(encoding="utf-8"), tables), encoding="utf-8")
-
-
-def filled_in(page: str, tables: dict[str, str]) -> str:
-    """`page` with these tables between their marks."""
-    for name, table in tables.items():
-        place = re.compile(rf"(?<=<!-- {name} begin -->\n).*?(?=<!-- {name} end -->)", re.S)
-        assert place.search(page), f"{PAGE} has no place for {name}"
-        page = place.sub(lambda _, table=table: table, page)  # type: ignore[misc]
-    return page
+    PAGE.write_text(filled_in(PAGE, tables), encoding="utf-8")
 
 
 def tokens_table() -> str:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import coordinate_check
 import pytest
-from line_2023 import filled_in
+from marked_blocks import filled_in
 
 WIDTHS = (64, 128, 256)
 LAYERS = ("attention 0", "mlp 0", "attention 1", "mlp 1")
@@ -53,7 +53,8 @@ def test_the_page_says_what_the_table_and_the_last_check_say() -> None:
         growth = line.pop("growth")
         lines.append(coordinate_check.Line(**line))
         assert lines[-1].growth == pytest.approx(growth)
-    page = coordinate_check.PAGE.read_text(encoding="utf-8")
-    renewed = filled_in(page, coordinate_check.tables(lines))
-    assert page == renewed, "python scripts/coordinate_check.py --write renews docs/lessons/mup.md"
+    renewed = filled_in(coordinate_check.PAGE, coordinate_check.tables(lines))
+    assert coordinate_check.PAGE.read_text(encoding="utf-8") == renewed, (
+        "python scripts/coordinate_check.py --write renews docs/lessons/mup.md"
+    )
     assert coordinate_check.figure(lines) == coordinate_check.FIGURE.read_text(encoding="utf-8")
