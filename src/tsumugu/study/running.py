@@ -177,7 +177,7 @@ def _train_shared(trial: Trial, study: StudyConfig, gpu: int | None, say: Callab
 
 
 def _prune(one: _Running, halving: Halving | None) -> None:
-    if halving is None or (one.trial.folder / ENDED).exists():
+    if halving is None or one.judging or (one.trial.folder / ENDED).exists():
         return
     if halving.should_stop(one.trial, curve_of(one.trial)):
         # Before it is told: whoever is stopped here in between must find it.
@@ -187,7 +187,8 @@ def _prune(one: _Running, halving: Halving | None) -> None:
 
 def _start(trial: Trial, threads: int, gpu: int | None) -> _Running:
     trial.folder.mkdir(parents=True, exist_ok=True)
-    (trial.folder / ENDED).unlink(missing_ok=True)
+    for name in (ENDED, LOG):
+        (trial.folder / name).unlink(missing_ok=True)
     for stage in trial.earlier:
         link = trial.folder / stage
         target = os.path.relpath(trial.shared / stage, trial.folder)
@@ -225,7 +226,8 @@ def _launch(words: Sequence[str], log_path: Path, threads: int, gpu: int | None)
         # Some of the machine's may be hidden from this process already.
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         environment["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu] if visible else str(gpu)
-    with log_path.open("wb") as log:
+    # Behind what training said, if this is a judgement.
+    with log_path.open("ab") as log:
         return subprocess.Popen(
             [sys.executable, *words],
             stdin=subprocess.DEVNULL,
