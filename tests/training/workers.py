@@ -5,6 +5,7 @@ few hundredths. The function of a job must be importable; it is called with `ran
 arguments inside of a gloo group, and what it returns comes back.
 """
 
+import gc
 import multiprocessing
 import tempfile
 import time
@@ -111,4 +112,6 @@ def _serve(connection: Connection) -> None:
                 dist.destroy_process_group()
         except BaseException:  # noqa: BLE001 - it is raised again in the process that asked
             answer = (False, traceback.format_exc())
+        # Models are full of cycles, and as long as one is there so are the threads of its groups, which spin.
+        gc.collect()
         connection.send(answer)
