@@ -60,17 +60,18 @@ def _measure(folder: Path) -> list[Row]:
         say=say_on_stderr,
     )
     line, last = summarize(trials, outcomes).rows
-    details = {
-        "bits_per_byte": {"LINE's recipe": line.by_seed, "last rung": last.by_seed},
-        "means": {"LINE's recipe": line.bits_per_byte, "last rung": last.bits_per_byte},
-        "trials_per_recipe": line.trials,
-        "last_rung": ", ".join(last.setting.values()),
-    }
-    if line.bits_per_byte is None or last.bits_per_byte is None:
+    of_line, of_last = (row.measures.get("bits_per_byte") for row in (line, last))
+    if of_line is None or of_last is None:
         raise SystemExit(
             "error: a recipe has no training that came to its end; --run DIR keeps what says why"
         )
-    equal = line.done == last.done == line.trials and last.bits_per_byte <= line.bits_per_byte
+    details = {
+        "bits_per_byte": {"LINE's recipe": of_line.by_seed, "last rung": of_last.by_seed},
+        "means": {"LINE's recipe": of_line.mean, "last rung": of_last.mean},
+        "trials_per_recipe": line.trials,
+        "last_rung": ", ".join(last.setting.values()),
+    }
+    equal = line.done == last.done == line.trials and of_last.mean <= of_line.mean
     return [
         Row(
             "training FLOPs to LINE's held-out bits per byte",

@@ -93,7 +93,6 @@ def settings_of(result: dict[str, Any]) -> list[Setting]:
 def condensed(folder: Path, *, unfinished: bool = False, commit: str | None = None) -> dict[str, Any]:
     """What is kept of the study in `folder`.
 
-
     Args:
         folder: the run folder of `tsumugu study`, with its `study.json`.
         unfinished: keep it although trainings are missing or failed.

@@ -52,20 +52,11 @@ def _version_of(path: Path) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-_LATER_KEYS = {"depth_scaled_initialization": True, "embedding_std": None, "mup_base_width": None}
-"""Of the model; left out where they change nothing, so that trainings from before they existed go on."""
-
-
 def _model(config: ModelConfig) -> list[Any]:
     """The model's settings, and which weights it begins with."""
-    settings = config.model_dump(mode="json")
-    for key, default in _LATER_KEYS.items():
-        if settings[key] == default:
-            del settings[key]
     if config.weights is None:
-        del settings["weights"]
-        return [settings]
-    return [settings, [_version_of(path) for path in weight_files(Path(config.weights))]]
+        return [config.result_settings()]
+    return [config.result_settings(), [_version_of(path) for path in weight_files(Path(config.weights))]]
 
 
 # A stage depends on what its function reads, so that a new learning rate keeps the corpus.

@@ -134,7 +134,7 @@ def test_every_trial_is_trained_and_the_better_rate_wins(finished: tuple[Path, P
     assert all((folder / trial["folder"] / "pretrain").is_dir() for trial in found["trials"])
     assert found["best"]["setting"] == {RATE: "0.02"}
     values = [trial["bits_per_byte"] for trial in found["trials"][2:]]
-    assert found["best"]["bits_per_byte"] == pytest.approx(sum(values) / 2)
+    assert found["best"]["measures"]["bits_per_byte"]["mean"] == pytest.approx(sum(values) / 2)
     # Seeds differ, and what they share is there once.
     assert values[0] != values[1]
     assert len(list((folder / "shared").iterdir())) == 1
@@ -259,7 +259,7 @@ def test_settings_whose_labels_read_alike_stay_apart(
     assert trials[0].name == trials[3].name
     outcomes = [Outcome("done", 5, 2.0 + number, 3.0, 0, 1.0, 100) for number in range(4)]
     summary = summarize(trials, outcomes)
-    assert [row.bits_per_byte for row in summary.rows] == [2.0, 3.0, 4.0, 5.0]
+    assert [row.measures["bits_per_byte"].mean for row in summary.rows] == [2.0, 3.0, 4.0, 5.0]
     page = study_page(load_study(path), trials, outcomes, summary, folder=tmp_path)
     assert page.count("<tr><td><span") + page.count('<tr class="best"><td><span') == 4
 

@@ -157,15 +157,17 @@ class ModelConfig(Section):
             return -(-8 * self.hidden_size // 3 // 64) * 64
         return 4 * self.hidden_size
 
+    def result_settings(self) -> dict[str, object]:
+        """What the trained model depends on. A key that nobody has set is no other setting."""
+        unsaid = {
+            key for key in ("weights", *_LATER) if getattr(self, key) == type(self).model_fields[key].default
+        }
+        return self.model_dump(mode="json", exclude=unsaid)
 
-_NO_SHAPE = {
-    "preset",
-    "weights",
-    "initialization",
-    "depth_scaled_initialization",
-    "embedding_std",
-    "mup_base_width",
-}
+
+_LATER = ("depth_scaled_initialization", "embedding_std", "mup_base_width")
+"""Keys that trainings from before they existed know nothing of."""
+_NO_SHAPE = {"preset", "weights", "initialization", *_LATER}
 """Keys that config.json knows nothing of."""
 
 

@@ -38,18 +38,12 @@ class Row:
     missing: int
     spikes: float | None
     """Per training that was not stopped early."""
-    by_seed: dict[int, float]
-    """Held-out bits per byte of those that are done."""
-    bits_per_byte: float | None
-    """Their mean; None if none is."""
-    interval: tuple[float, float] | None
-    """95 % by Student's t over seeds; None with fewer than two."""
     flops: float
     """Of all its trainings: those of the model by the usual formula, and those of Muon's updates."""
     seconds: float
     """The same."""
     measures: dict[str, Figure]
-    """Of those that are done, by names of `outcomes.MEASURES`; held-out bits per byte once more."""
+    """Of those that are done, by names of `outcomes.MEASURES`."""
 
 
 @dataclass(frozen=True)
@@ -121,15 +115,11 @@ def _row(group: Sequence[tuple[Trial, Outcome]]) -> Row:
         by_seed = {seed: values[name] for seed, values in measured if name in values}
         if by_seed:
             figures[name] = Figure(mean(by_seed.values()), interval(list(by_seed.values())), by_seed)
-    held_out = figures.get("bits_per_byte")
     spikes = [one.spikes for one in found if one.spikes is not None and one.status in ("done", "diverged")]
     return Row(
         setting=group[0][0].setting,
         trials=len(group),
         spikes=mean(spikes) if spikes else None,
-        by_seed={} if held_out is None else held_out.by_seed,
-        bits_per_byte=None if held_out is None else held_out.mean,
-        interval=None if held_out is None else held_out.interval,
         flops=sum(_flops(trial, one) for trial, one in group),
         seconds=sum(one.seconds for one in found),
         measures=figures,
