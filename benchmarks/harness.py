@@ -14,7 +14,6 @@ import multiprocessing
 import os
 import platform
 import resource
-import subprocess
 import sys
 import time
 import unicodedata
@@ -26,6 +25,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
+
+from tsumugu.versions import commit_of, cpu_model
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -284,7 +285,7 @@ def _width(text: str) -> int:
 def machine() -> dict[str, Any]:
     """What the figures were measured on, and how busy it was."""
     return {
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": platform.platform(),
@@ -295,7 +296,7 @@ def machine() -> dict[str, Any]:
 
 def versions(packages: Sequence[str] = ()) -> dict[str, str]:
     """Versions of Python, Tsumugu (with its commit), the libraries in the hot path, and `packages`."""
-    found = {"python": platform.python_version(), "tsumugu": f"commit {_commit()}"}
+    found = {"python": platform.python_version(), "tsumugu": f"commit {commit_of(ROOT)}"}
     for package in ("numpy", "numba", "pyarrow", *packages):
         try:
             found[package] = version(package)
@@ -316,18 +317,3 @@ def data_folder() -> Path:
             "folder that holds corpus/ and warc/ (docs/benchmarks.md says what they are)."
         )
     return folder
-
-
-def _cpu_model() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"
-
-
-def _commit() -> str:
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    try:
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"

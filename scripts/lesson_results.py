@@ -2,7 +2,6 @@
 
 import json
 import platform
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from tsumugu.files import read_json
 from tsumugu.study.outcomes import Curve
 from tsumugu.study.summary import interval, mean_of
+from tsumugu.versions import commit_of, cpu_model
 
 ROOT = Path(__file__).parents[1]
 MOST_BYTES = 30_000
@@ -119,8 +119,8 @@ def condensed(folder: Path, *, unfinished: bool = False, commit: str | None = No
         "question": study["question"],
         **{key: study[key] for key in STUDIED if key in study},
         "software": {name: versions[name] for name in _SOFTWARE if name in versions}
-        | {"commit": commit or _commit()},
-        "machine": {"cpu": _cpu(), "system": platform.system()},
+        | {"commit": commit or commit_of(ROOT)},
+        "machine": {"cpu": cpu_model(), "system": platform.system()},
         "hours": round(whole["seconds"] / 3600, 3),
         "flops": float(f"{whole['flops']:.4g}"),
         "trials": [
@@ -190,15 +190,3 @@ def _manifest(trial: Path) -> dict[str, Any] | None:
             if "parameters" in found["counts"]:
                 return found
     return None
-
-
-def _cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"
-
-
-def _commit() -> str:
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,6 +1,7 @@
 """The page of a study: curves laid over each other, a table, the winner, and what it cost."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -124,42 +125,25 @@ def _colour(place: int) -> str:
 
 
 def _chart(names: Sequence[str], curves: Sequence[Curve]) -> Markup:
-    width, height, left, bottom, top = 720.0, 340.0, 52.0, 36.0, 10.0
     most = max(curve.tokens[-1] for curve in curves if curve.tokens)
     low = min(value for curve in curves for value in curve.bits_per_byte)
     high = min(low * (1 + _HEADROOM), max(value for curve in curves for value in curve.bits_per_byte))
-    high = high if high > low else low + 1
-
-    def place(tokens: float, value: float) -> str:
-        x = left + tokens / most * (width - left - 12)
-        y = top + (high - min(value, high)) / (high - low) * (height - bottom - top)
-        return f"{x:.1f},{y:.1f}"
-
-    parts = [f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="held-out curves">']
-    for tick in range(5):
-        value = low + (high - low) * tick / 4
-        y = height - bottom - (height - bottom - top) * tick / 4
-        parts.append(f'<line class="grid" x1="{left:.0f}" x2="{width - 12:.0f}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{left - 6:.0f}" y="{y + 4:.1f}" text-anchor="end">{value:.3f}</text>')
-        x = left + (width - left - 12) * tick / 4
-        anchor = "end" if tick == 4 else "middle"
-        parts.append(
-            f'<text x="{x:.1f}" y="{height - bottom + 16:.0f}" text-anchor="{anchor}">'
-            f"{most * tick / 4:,.0f}</text>"
-        )
+    field = _Field((0.0, most), (low, high if high > low else low + 1))
+    parts = []
     for number, (name, curve) in enumerate(zip(names, curves, strict=True)):
         if not curve.tokens:
             continue
-        points = " ".join(place(x, y) for x, y in zip(curve.tokens, curve.bits_per_byte, strict=True))
+        places = [
+            field.place(tokens, min(value, field.up[1]))
+            for tokens, value in zip(curve.tokens, curve.bits_per_byte, strict=True)
+        ]
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         title = f"{name}: {curve.bits_per_byte[-1]:.4f} bits per byte after {curve.tokens[-1]:,} tokens"
         parts.append(
             f'<polyline points="{points}" style="stroke: {_colour(number)}">'
             f"<title>{escape(title)}</title></polyline>"
         )
-    parts.append(
-        f'<text x="{width / 2:.0f}" y="{height - 4:.0f}" text-anchor="middle">training tokens</text></svg>'
-    )
-    return Markup("".join(parts))
+    return field.picture(parts, label="held-out curves", below="training tokens", digits=0)
 
 
 def _prices(summary: Summary) -> Markup:
@@ -172,40 +156,62 @@ def _prices(summary: Summary) -> Markup:
         (_words(row, [row.measures[n].mean for n in names]), _colour(place), *_means(row, names[:2]))
         for place, row in found
     ]
-    before = found[0][1]
-    start = _means(before, names[2:])
-    width, height, left, bottom, top = 720.0, 340.0, 52.0, 36.0, 10.0
-    across, up = (
-        _span([start[0], *(one[2] for one in points)]),
-        _span([start[1], *(one[3] for one in points)]),
+    start = _means(found[0][1], names[2:])
+    field = _Field(
+        _span([start[0], *(one[2] for one in points)]), _span([start[1], *(one[3] for one in points)])
     )
-
-    def place_of(loss: float, bits: float) -> str:
-        x = left + (loss - across[0]) / (across[1] - across[0]) * (width - left - 12)
-        y = top + (up[1] - bits) / (up[1] - up[0]) * (height - bottom - top)
-        return f'cx="{x:.1f}" cy="{y:.1f}"'
-
-    parts = [f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="gain and price of tuning">']
-    for tick in range(5):
-        y, x = height - bottom - (height - bottom - top) * tick / 4, left + (width - left - 12) * tick / 4
-        bits, loss = up[0] + (up[1] - up[0]) * tick / 4, across[0] + (across[1] - across[0]) * tick / 4
-        anchor = "end" if tick == 4 else "middle"
-        parts.append(f'<line class="grid" x1="{left:.0f}" x2="{width - 12:.0f}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{left - 6:.0f}" y="{y + 4:.1f}" text-anchor="end">{bits:.3f}</text>')
-        parts.append(
-            f'<text x="{x:.1f}" y="{height - bottom + 16:.0f}" text-anchor="{anchor}">{loss:.3f}</text>'
-        )
+    parts = []
     for title, colour, loss, bits in points:
+        x, y = field.place(loss, bits)
         parts.append(
-            f'<circle {place_of(loss, bits)} r="6" style="fill: {colour}"><title>{escape(title)}</title>'
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" style="fill: {colour}"><title>{escape(title)}</title>'
             f"</circle>"
         )
-    parts.append(f'<circle class="ring" {place_of(*start)} r="6"><title>before tuning</title></circle>')
+    x, y = field.place(*start)
     parts.append(
-        f'<text x="{width / 2:.0f}" y="{height - 4:.0f}" text-anchor="middle">'
-        f"{MEASURES['answer_loss']}</text></svg>"
+        f'<circle class="ring" cx="{x:.1f}" cy="{y:.1f}" r="6"><title>before tuning</title></circle>'
     )
-    return Markup("".join(parts))
+    return field.picture(parts, label="gain and price of tuning", below=MEASURES["answer_loss"], digits=3)
+
+
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720.0, 340.0, 52.0, 12.0, 10.0, 36.0
+"""Of a chart and the room around its field, in pixels."""
+
+
+@dataclass(frozen=True)
+class _Field:
+    """The inside of a chart: from where to where its axes go."""
+
+    across: tuple[float, float]
+    up: tuple[float, float]
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """In pixels."""
+        right, high = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
+        return (
+            _LEFT + (x - self.across[0]) / (self.across[1] - self.across[0]) * right,
+            _TOP + (self.up[1] - y) / (self.up[1] - self.up[0]) * high,
+        )
+
+    def picture(self, inside: Sequence[str], *, label: str, below: str, digits: int) -> Markup:
+        """With grid and numbers; `below` says what is across, whose numbers have so many `digits`."""
+        parts = [f'<svg viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" role="img" aria-label="{label}">']
+        for tick in range(5):
+            at_x = self.across[0] + (self.across[1] - self.across[0]) * tick / 4
+            at_y = self.up[0] + (self.up[1] - self.up[0]) * tick / 4
+            x, y = self.place(at_x, at_y)
+            anchor = "end" if tick == 4 else "middle"
+            parts += [
+                f'<line class="grid" x1="{_LEFT:.0f}" x2="{_WIDTH - _RIGHT:.0f}" y1="{y:.1f}" y2="{y:.1f}"/>',
+                f'<text x="{_LEFT - 6:.0f}" y="{y + 4:.1f}" text-anchor="end">{at_y:.3f}</text>',
+                f'<text x="{x:.1f}" y="{_HEIGHT - _BOTTOM + 16:.0f}" text-anchor="{anchor}">'
+                f"{at_x:,.{digits}f}</text>",
+            ]
+        parts += inside
+        parts.append(
+            f'<text x="{_WIDTH / 2:.0f}" y="{_HEIGHT - 4:.0f}" text-anchor="middle">{below}</text></svg>'
+        )
+        return Markup("".join(parts))
 
 
 def _means(row: Row, names: Sequence[str]) -> tuple[float, float]:
