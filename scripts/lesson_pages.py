@@ -191,9 +191,7 @@ def grid(columns: str) -> Callable[[dict[str, Any]], str]:
             _line(["---"] * len(others) + ["--:"] * len(values)),
         ]
         for _, group in _groups(settings_of(result), others):
-            # What some seeds survived is no winner.
-            means = [setting.mean("bits_per_byte") for setting in group if not setting.diverged]
-            least = min((value for value in means if value is not None), default=None)
+            least = min((value for _, value in _comparable(group)), default=None)
             cells = {setting.labels[columns]: _cell(setting, least) for setting in group}
             labels = [group[0].labels[axis] for axis in others]
             lines.append(_line([*labels, *(cells.get(value, "") for value in values)]))
@@ -239,11 +237,7 @@ def best_of(x: str) -> Callable[[dict[str, Any]], str]:
         head = [*map(_name, others), f"best {_name(x)}", "between those tried", _BITS, "diverged from"]
         lines = [_line(head), _line(["---"] * len(others) + ["--:"] * 4)]
         for _, group in _groups(settings_of(result), others):
-            found = [
-                (float(setting.labels[x]), value)
-                for setting in group
-                if not setting.diverged and (value := setting.mean("bits_per_byte")) is not None
-            ]
+            found = [(float(setting.labels[x]), value) for setting, value in _comparable(group)]
             lost = [float(setting.labels[x]) for setting in group if setting.diverged]
             best = min(found, key=lambda one: one[1], default=None)
             vertex = least_between(found)
@@ -252,7 +246,7 @@ def best_of(x: str) -> Callable[[dict[str, Any]], str]:
                     [
                         *(group[0].labels[axis] for axis in others),
                         "-" if best is None else f"{best[0]:g}",
-                        "at the edge" if vertex is None else f"{vertex:.2g}",
+                        "-" if best is None else "at the edge" if vertex is None else f"{vertex:.2g}",
                         "-" if best is None else f"{best[1]:.4f}",
                         f"{min(lost):g}" if lost else "-",
                     ]
@@ -401,13 +395,27 @@ def overview(results: Sequence[dict[str, Any]]) -> str:
     """A table of all studies that have results."""
     if not results:
         return "None of them has been run to its end so far.\n"
-    lines = ["| study | question | trainings | hours |", "|---|---|--:|--:|"]
-    lines += [
-        f"| [{result['name']}]({result['name']}.md) | {result['question']} | {len(result['trials'])} | "
-        f"{result['hours']:.2f} |"
-        for result in results
-    ]
+    lines = ["| study | question | trainings | hours, threads taken together |", "|---|---|--:|--:|"]
+    for result in results:
+        trials = result["trials"]
+        open_ones = sum(trial["status"] not in ENDED for trial in trials)
+        count = f"{len(trials) - open_ones} of {len(trials)}" if open_ones else f"{len(trials)}"
+        lines.append(
+            f"| [{result['name']}]({result['name']}.md) | {result['question']} | {count} | "
+            f"{result['hours'] * result['threads']:.2f} |"
+        )
     return "\n".join(lines) + "\n"
+
+
+def _comparable(group: Sequence[Setting]) -> list[tuple[Setting, float]]:
+    """Settings with their mean bits per byte, among which one may be called the best.
+
+    What some seeds survived is no winner, and there is none while some have not come to their end.
+    """
+    if any(trial["status"] not in ENDED for setting in group for trial in setting.trials):
+        return []
+    found = [(setting, setting.mean("bits_per_byte")) for setting in group if not setting.diverged]
+    return [(setting, value) for setting, value in found if value is not None]
 
 
 def _y_axis(settings: Sequence[Setting], y: str) -> Axis:
