@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import lesson_pages
 import lesson_results
+import lesson_tables
 import lessons
 import plots
 import pytest
@@ -147,7 +148,7 @@ def test_a_cell_has_the_mean_its_interval_divergences_and_spikes() -> None:
         trial["bits_per_byte"] = value
     result["trials"][0]["spikes"] = 1
     result["trials"][3]["status"] = "diverged"
-    table = lesson_pages.grid(_BETA2)(result)
+    table = lesson_tables.grid(_BETA2)(result)
     # Student's t with one degree of freedom: 12.706 x 0.1414 / sqrt(2).
     assert "| **1.6000 ± 1.2706**, 0.5 spikes | 1.4000, 1 of 2 diverged |" in table
 
@@ -167,9 +168,9 @@ def test_the_best_rate_lies_where_the_parabola_has_its_least() -> None:
         return 2.0**exponent, 1.5 + 0.1 * (exponent + 8.3) ** 2
 
     found = [loss(exponent) for exponent in (-11, -10, -9, -8, -7)]
-    assert lesson_pages.least_between(found) == pytest.approx(2**-8.3)
-    assert lesson_pages.least_between(found[:3]) is None
-    assert lesson_pages.least_between([]) is None
+    assert lesson_tables.least_between(found) == pytest.approx(2**-8.3)
+    assert lesson_tables.least_between(found[:3]) is None
+    assert lesson_tables.least_between([]) is None
 
 
 def test_stopping_early_is_compared_seed_by_seed() -> None:
@@ -179,7 +180,7 @@ def test_stopping_early_is_compared_seed_by_seed() -> None:
     for seed, ended, stopped in ((0, 2.0, 2.1), (1, 1.9, 2.0)):
         short[seed]["bits_per_byte"] = ended
         longest[seed]["curve"]["bits_per_byte"][1] = stopped
-    table = lesson_pages.anytime(result)
+    table = lesson_tables.anytime(result)
     assert re.search(r"\| cosine \| 100 steps \| 2\.0500 \| 1\.9500 \| \+0\.1000( ± 0\.0000)? \|", table)
 
 
