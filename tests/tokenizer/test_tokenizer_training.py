@@ -6,13 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import sentencepiece as spm
 from document_shards import write_shards
 
 from conftest import japanese_text
 from tsumugu.errors import TsumuguError
-from tsumugu.tokenizer import training_process
+from tsumugu.tokenizer import trainer, training_process
 from tsumugu.tokenizer.config import TokenizerConfig
 from tsumugu.tokenizer.sampling import Document, Split
 from tsumugu.tokenizer.training import train_sentencepiece
@@ -86,13 +87,29 @@ def _is_trainer(folder: Path) -> bool:
         parent = int((folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
     except OSError:
         return False
-    return b"tsumugu.tokenizer.training_process" in words and parent == os.getpid()
+    return trainer.__name__.encode() in words and parent == os.getpid()
 
 
-def test_the_trainer_ends_when_nobody_listens() -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tsumugu.tokenizer.training_process"], stdin=subprocess.PIPE, text=True
-    )
-    assert process.stdin is not None
-    process.stdin.close()
-    assert process.wait(timeout=60) != 0
+def test_the_trainer_ends_when_nobody_listens(tmp_path: Path) -> None:
+    lifeline, our_end = os.pipe()
+    command = [sys.executable, "-m", trainer.__name__, str(lifeline), str(tmp_path / "model"), "{}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[lifeline]) as process:
+        os.close(lifeline)
+        # It waits for text, and would wait forever.
+        os.close(our_end)
+        assert process.wait(timeout=60) == 1
+
+
+def test_text_that_cannot_be_read_to_its_end_trains_nothing(tmp_path: Path) -> None:
+    (path,) = shard(tmp_path / "in")
+    damaged = tmp_path / "damaged.parquet"
+    damaged.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(pa.ArrowInvalid):
+        train_in_process([path, damaged], EVERYTHING, NOTHING_HELD_OUT, CONFIG, work=tmp_path / "work")
+    assert not (tmp_path / "work" / training_process.MODEL).exists()
+
+
+def test_what_the_trainer_says_last_is_told(tmp_path: Path) -> None:
+    (tmp_path / "work" / training_process._AS_TRAINED).mkdir(parents=True)
+    with pytest.raises(TsumuguError, match=r"ended with status 1(.|\n)*IsADirectoryError"):
+        train_in_process(shard(tmp_path / "in"), EVERYTHING, NOTHING_HELD_OUT, CONFIG, work=tmp_path / "work")

@@ -48,17 +48,12 @@ class Seen:
     """Lines of more than 1000 characters, which went in as several."""
 
 
-def train_sentencepiece(
-    documents: Iterable[Document], config: TokenizerConfig, *, log_level: int = 2
-) -> tuple[bytes, Seen]:
+def train_sentencepiece(documents: Iterable[Document], config: TokenizerConfig) -> tuple[bytes, Seen]:
     """Train on `documents`; return the model file's bytes and what was seen.
 
     The bytes depend on the documents and the settings alone: text goes in through memory, so no path
     of this machine is written into the model. Memory: SentencePiece holds all the text, and several
     times its size while it counts substrings.
-
-    Args:
-        log_level: SentencePiece's: 0 tells of every step on standard error, 2 of errors only.
 
     Raises:
         TsumuguError: SentencePiece cannot make a vocabulary of this size from this text.
@@ -69,15 +64,20 @@ def train_sentencepiece(
             sentence_iterator=training_lines(documents, seen),
             model_writer=written,
             **trainer_options(config),
-            minloglevel=log_level,
+            minloglevel=2,
         )
     except RuntimeError as error:
-        raise TsumuguError(
-            f"tokenizer: SentencePiece could not train a vocabulary of {config.vocab_size} pieces from "
-            f"{sum(seen.characters.values()):,} characters: {error}\n"
-            f"Choose another tokenizer.vocab_size, or give it more text."
-        ) from error
-    return _with_exact_scores(written.getvalue()), seen
+        raise refusal(config, seen, str(error)) from error
+    return with_exact_scores(written.getvalue()), seen
+
+
+def refusal(config: TokenizerConfig, seen: Seen, error: str) -> TsumuguError:
+    """What to do about an error of the trainer's."""
+    return TsumuguError(
+        f"tokenizer: SentencePiece could not train a vocabulary of {config.vocab_size} pieces from "
+        f"{sum(seen.characters.values()):,} characters: {error}\n"
+        f"Choose another tokenizer.vocab_size, or give it more text."
+    )
 
 
 def trainer_options(config: TokenizerConfig) -> dict[str, Any]:
@@ -108,7 +108,8 @@ def trainer_options(config: TokenizerConfig) -> dict[str, Any]:
     }
 
 
-def _with_exact_scores(model: bytes) -> bytes:
+def with_exact_scores(model: bytes) -> bytes:
+    """The trainer's model file with scores that any sum keeps exactly; see above."""
     parsed = sentencepiece_model_pb2.ModelProto.FromString(model)
     for piece in parsed.pieces:
         piece.score = round(piece.score * _SCORE_STEPS) / _SCORE_STEPS

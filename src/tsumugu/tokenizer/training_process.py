@@ -1,21 +1,21 @@
 """SentencePiece's training in a process of its own, with a progress bar.
 
 The trainer is one long call into C++ that takes gigabytes, cannot be interrupted and talks only on
-standard error. In a process of its own its memory goes back, Ctrl-C ends it at once, and what it
-says becomes a bar: text read, then rounds of EM, each of which drops a quarter of the candidates
+standard error. In a process of its own (`trainer.py`) its memory goes back, Ctrl-C ends it at once, and
+what it says becomes a bar: text read, then rounds of EM, each of which drops a quarter of the candidates
 until the vocabulary is left (Kudo 2018, section 3.2).
 """
 
+import io
 import json
 import math
 import os
 import re
 import subprocess
 import sys
-import threading
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,10 @@ from tqdm import tqdm
 
 from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json, write_aside, write_json
+from tsumugu.tokenizer import trainer
 from tsumugu.tokenizer.config import TokenizerConfig
 from tsumugu.tokenizer.sampling import Split, draw_documents
+from tsumugu.tokenizer.training import Seen, refusal, trainer_options, training_lines, with_exact_scores
 
 MODEL = "trained.model"
 SEEN = "seen.json"
@@ -40,7 +42,7 @@ _PHASES = (
 )
 _ROUND = re.compile(r"EM sub_iter=1 size=(\d+)")
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
-_ERROR = "error: "
+_AS_TRAINED = "as_trained.model"
 
 
 def train_in_process(
@@ -61,43 +63,71 @@ def train_in_process(
     assert config.vocab_size is not None, "only a tokenizer that is given has no size"
     if not (work / SEEN).exists():
         work.mkdir(parents=True, exist_ok=True)
-        request = {
-            "documents": [str(path) for path in documents],
-            "shares": dict(shares),
-            "split": asdict(split),
-            "config": config.model_dump(mode="json"),
-            "work": str(work),
-        }
-        _run(request, vocab_size=config.vocab_size)
+        seen = Seen()
+        sample = draw_documents(documents, shares, split, held_out=False)
+        said = _run(training_lines(sample, seen), config, work / _AS_TRAINED)
+        if said is not None:
+            raise refusal(config, seen, said)
+        with write_aside(work / MODEL) as aside:
+            aside.write_bytes(with_exact_scores((work / _AS_TRAINED).read_bytes()))
+        (work / _AS_TRAINED).unlink()
+        write_json(work / SEEN, vars(seen))
     return (work / MODEL).read_bytes(), read_json(work / SEEN)
 
 
-def _run(request: Mapping[str, Any], *, vocab_size: int) -> None:
-    command = [sys.executable, "-m", __name__]
+def _run(lines: Iterable[str], config: TokenizerConfig, model: Path) -> str | None:
+    """Train on `lines` and write `model`; return what SentencePiece refused to do, if it did."""
+    assert config.vocab_size is not None
+    lifeline, our_end = os.pipe()
+    options = json.dumps(trainer_options(config))
+    command = [sys.executable, "-m", trainer.__name__, str(lifeline), str(model), options]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stderr=pipe, text=True, errors="replace") as process:
-        try:
-            assert process.stdin is not None
-            assert process.stderr is not None
-            process.stdin.write(json.dumps(request) + "\n")
-            # The pipe stays open: its end tells the process that we are gone.
-            process.stdin.flush()
-            last_words = _follow(process.stderr, vocab_size)
-            status = process.wait()
-        except BaseException:
-            process.kill()
-            raise
+    try:
+        with (
+            subprocess.Popen(command, stdin=pipe, stderr=pipe, pass_fds=[lifeline]) as process,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            fed = pool.submit(_feed, process, lines)
+            try:
+                assert process.stderr is not None
+                last_words = _follow(io.TextIOWrapper(process.stderr, "utf-8", "replace"), config.vocab_size)
+                status = process.wait()
+            except BaseException:
+                process.kill()
+                raise
+        fed.result()
+    finally:
+        os.close(lifeline)
+        os.close(our_end)
     if status == 0:
-        return
-    said = [line.removeprefix(_ERROR) for line in last_words if line.startswith(_ERROR)]
+        return None
+    said = [line.removeprefix(trainer.ERROR) for line in last_words if line.startswith(trainer.ERROR)]
     if said:
-        raise TsumuguError(json.loads(said[-1]))
+        error: str = json.loads(said[-1])
+        return error
     if status < 0:
         raise TsumuguError(
             f"tokenizer: the process that trains SentencePiece was killed by signal {-status}. If memory "
             f"ran out, lower tokenizer.training_characters."
         )
-    raise AssertionError("the training of SentencePiece failed:\n" + "\n".join(last_words))
+    raise TsumuguError(
+        f"tokenizer: the process that trains SentencePiece ended with status {status}. Its last words:\n"
+        + "\n".join(last_words)
+    )
+
+
+def _feed(process: subprocess.Popen[bytes], lines: Iterable[str]) -> None:
+    assert process.stdin is not None
+    try:
+        with process.stdin as text:
+            for line in lines:
+                text.write(line.encode() + b"\n")
+    except BrokenPipeError:
+        pass  # It has ended, and its status says why.
+    except BaseException:
+        # Half of the text is no text to train on.
+        process.kill()
+        raise
 
 
 def _follow(lines: Iterable[str], vocab_size: int) -> list[str]:
@@ -125,36 +155,3 @@ def _progress(first: int, size: int, vocab_size: int) -> float:
     rounds = max(1.0, math.log(_SPARE * vocab_size / first) / math.log(_SHRINKING))
     done = 1 + math.log(size / first) / math.log(_SHRINKING)
     return min(0.99, done / (rounds + 1))
-
-
-def _main() -> None:
-    """The process itself: one request on standard input."""
-    from tsumugu.tokenizer.training import train_sentencepiece
-
-    request = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    work = Path(request["work"])
-    config = TokenizerConfig.model_validate_json(json.dumps(request["config"]))
-    documents = draw_documents(
-        [Path(path) for path in request["documents"]],
-        request["shares"],
-        Split(**request["split"]),
-        held_out=False,
-    )
-    try:
-        model, seen = train_sentencepiece(documents, config, log_level=0)
-    except TsumuguError as error:
-        print(f"{_ERROR}{json.dumps(str(error))}", file=sys.stderr, flush=True)
-        os._exit(1)
-    with write_aside(work / MODEL) as aside:
-        aside.write_bytes(model)
-    write_json(work / SEEN, vars(seen))
-
-
-def _end_with_parent() -> None:
-    sys.stdin.read()
-    os._exit(1)
-
-
-if __name__ == "__main__":
-    _main()
