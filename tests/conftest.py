@@ -240,9 +240,13 @@ def write_recipe(tmp_path: Path, pages: Path) -> Callable[[str], Path]:
     return write
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_cluster() -> Iterator[None]:
-    """A real Ray cluster of this machine: two nodes with one CPU each. The tests' process is in it."""
+    """A real Ray cluster of this machine: two nodes with one CPU each. The tests' process is in it.
+
+    Not for the whole session: a process that is in a cluster is ended by Ray, with status 1 and without a
+    word of pytest's, when the cluster does not answer, as on a machine that was held up.
+    """
     import ray
     from ray.cluster_utils import Cluster
 
@@ -252,6 +256,8 @@ def ray_cluster() -> Iterator[None]:
         # Workers import the functions of test modules by name.
         patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "600")
+        patch.setenv("RAY_health_check_failure_threshold", "60")
         cluster = Cluster()
         for _ in range(2):
             cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20, include_dashboard=False)
