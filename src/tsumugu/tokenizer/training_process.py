@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from tqdm import tqdm
 
 from tsumugu.errors import TsumuguError
@@ -122,6 +123,8 @@ def _feed(process: subprocess.Popen[bytes], lines: Iterable[str]) -> None:
         with process.stdin as text:
             for line in lines:
                 text.write(line.encode() + b"\n")
+        # What read the text is done; while SentencePiece trains, its memory can go back.
+        pa.default_memory_pool().release_unused()
     except BrokenPipeError:
         pass  # It has ended, and its status says why.
     except BaseException:
