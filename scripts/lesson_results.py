@@ -63,19 +63,19 @@ class Setting:
         """Tokens and held-out bits per byte, the mean over seeds as far as all of them got."""
         found = mean_of(
             [
-                Curve(tuple(one["curve"]["tokens"]), tuple(one["curve"]["bits_per_byte"]))
-                for one in self.trials
+                Curve(**{name: tuple(values) for name, values in trial["curve"].items()})
+                for trial in self.trials
             ]
         )
         return list(zip(found.tokens, found.bits_per_byte, strict=True))
 
-    def at(self, tokens: int) -> dict[int, float]:
-        """Held-out bits per byte after so many tokens, by seed."""
+    def at(self, step: int) -> dict[int, float]:
+        """Held-out bits per byte after so many steps, by seed."""
         return {
             trial["seed"]: value
             for trial in self.trials
-            for reached, value in zip(trial["curve"]["tokens"], trial["curve"]["bits_per_byte"], strict=True)
-            if reached == tokens
+            for reached, value in zip(trial["curve"]["steps"], trial["curve"]["bits_per_byte"], strict=True)
+            if reached == step
         }
 
 
@@ -135,6 +135,7 @@ def condensed(folder: Path, *, unfinished: bool = False, commit: str | None = No
                 "parameters": manifest["counts"]["parameters"] if manifest else None,
                 "measures": {name: _rounded(value) for name, value in _measures(trial).items()},
                 "curve": {
+                    "steps": trial["curve"]["steps"],
                     "tokens": trial["curve"]["tokens"],
                     "bits_per_byte": [_rounded(value) for value in trial["curve"]["bits_per_byte"]],
                 },

@@ -136,8 +136,7 @@ def anytime(result: dict[str, Any]) -> str:
         by_length = {int(setting.labels[steps]): setting for setting in group}
         for length in lengths[:-1]:
             ended = by_length[length].values("bits_per_byte")
-            tokens = max((trial["tokens"] for trial in by_length[length].trials), default=0)
-            stopped = by_length[longest].at(tokens)
+            stopped = by_length[longest].at(length)
             both = sorted(ended.keys() & stopped.keys())
             differences = [stopped[seed] - ended[seed] for seed in both]
             lines.append(

@@ -120,7 +120,7 @@ def test_what_is_kept_of_a_study(tmp_path: Path) -> None:
     first = kept["trials"][0]
     assert first["setting"] == ["0.999"]
     assert first["bits_per_byte"] == 1.23457
-    assert first["curve"] == {"tokens": [100, 200], "bits_per_byte": [1.5, 1.23457]}
+    assert first["curve"] == {"steps": [10, 20], "tokens": [100, 200], "bits_per_byte": [1.5, 1.23457]}
     assert first["measures"] == {"answer_loss": 4.0, "bits_per_byte_before": 1.0, "forgetting": 0.23457}
     assert first["parameters"] == 2121408
     assert kept["software"]["torch"] == "2.13.0"
@@ -256,7 +256,11 @@ def _result(
                     "repeated_5gram_share": 0.1,
                     "epochs": 1.0,
                 },
-                "curve": {"tokens": [51200 * (one + 1) for one in range(len(curve))], "bits_per_byte": curve},
+                "curve": {
+                    "steps": [50 * (one + 1) for one in range(len(curve))],
+                    "tokens": [51200 * (one + 1) for one in range(len(curve))],
+                    "bits_per_byte": curve,
+                },
             }
         )
     return {
@@ -308,7 +312,7 @@ def _run_folder(folder: Path, *, statuses: list[str]) -> None:
             "seconds": 900.04,
             "tokens": 200,
             "measures": {"answer_loss": 4.0, "bits_per_byte_before": 1.0},
-            "curve": {"tokens": [100, 200], "bits_per_byte": [1.5, 1.23456789]},
+            "curve": {"steps": [10, 20], "tokens": [100, 200], "bits_per_byte": [1.5, 1.23456789]},
         }
         for label, status in zip(("0.999", "0.9"), statuses, strict=True)
     ]

@@ -188,7 +188,7 @@ def test_tunings_are_judged_by_their_answers(tmp_path: Path, tune_base: Path, fi
         assert one["measures"]["answer_loss"] == scores["answer_loss"]["after"]
         assert one["measures"]["answer_loss_before"] == scores["answer_loss"]["before"]
         assert one["bits_per_byte"] == scores["bits_per_byte"]["after"]
-        assert one["curve"]["tokens"] == []
+        assert one["curve"]["steps"] == []
         assert one["tokens"] > 0
         assert (trial.folder / "pretrain").is_symlink()
     assert found["best"]["setting"] == {RATE: "0.005"}

@@ -208,7 +208,9 @@ def test_halving_stops_what_is_behind(write_study: Callable[..., Path], tmp_path
     study = load_study(path)
     trials = trials_of(study, path, tmp_path)
     halving = Halving(study, trials)
-    curves = [Curve((1, 2, 3), (3.0 + worse, 2.5 + worse, 2.2 + worse)) for worse in (0, 0, 1, 1, 1, 1)]
+    curves = [
+        Curve((4, 8, 12), (1, 2, 3), (3.0 + worse, 2.5 + worse, 2.2 + worse)) for worse in (0, 0, 1, 1, 1, 1)
+    ]
     stopped = [halving.should_stop(trial, curve) for trial, curve in zip(trials, curves, strict=True)]
     assert stopped[0] is False
     assert all(stopped[3:])
@@ -350,11 +352,15 @@ def test_settings_that_seeds_cannot_tell_apart_are_named(finished: tuple[Path, P
 
 
 def test_curves_are_averaged_where_all_were_measured() -> None:
-    whole = Curve((100, 200, 300), (3.0, 2.5, 2.0))
-    assert mean_of([]) == mean_of([Curve((), ())]) == Curve((), ())
+    whole, none = Curve((10, 20, 30), (100, 200, 300), (3.0, 2.5, 2.0)), Curve((), (), ())
+    assert mean_of([]) == mean_of([none]) == none
     # A loss in between that was no number, and a training that ended early.
-    assert mean_of([Curve((100, 300), (4.0, 3.0)), whole, Curve((), ())]) == Curve((100, 300), (3.5, 2.5))
-    assert mean_of([whole, Curve((100,), (4.0,))]) == Curve((100,), (3.5,))
+    holed = Curve((10, 30), (100, 300), (4.0, 3.0))
+    assert mean_of([holed, whole, none]) == Curve((10, 30), (100, 300), (3.5, 2.5))
+    assert mean_of([whole, Curve((10,), (100,), (4.0,))]) == Curve((10,), (100,), (3.5,))
+    # A step that was not applied.
+    skipped = Curve((10, 20), (90, 190), (4.0, 3.5))
+    assert mean_of([whole, skipped]) == Curve((10, 20), (95, 195), (3.5, 3.0))
 
 
 def test_the_schema_of_labels_is_what_yaml_says() -> None:

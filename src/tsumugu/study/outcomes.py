@@ -82,7 +82,9 @@ class Outcome:
 class Curve:
     """Held-out bits per byte along the way."""
 
+    steps: tuple[int, ...]
     tokens: tuple[int, ...]
+    """That were trained on until then; fewer where a step was not applied."""
     bits_per_byte: tuple[float, ...]
 
 
@@ -162,7 +164,9 @@ def curve_of(trial: Trial) -> Curve:
     rows = read_metrics(folder / "metrics.jsonl") if folder else []
     checks = [row for row in rows if "validation_bits_per_byte" in row]
     return Curve(
-        tuple(row["tokens"] for row in checks), tuple(row["validation_bits_per_byte"] for row in checks)
+        steps=tuple(row["step"] for row in checks),
+        tokens=tuple(row["tokens"] for row in checks),
+        bits_per_byte=tuple(row["validation_bits_per_byte"] for row in checks),
     )
 
 

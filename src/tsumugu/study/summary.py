@@ -98,12 +98,19 @@ def mean_curve(trials: Sequence[Trial]) -> Curve:
 
 
 def mean_of(curves: Sequence[Curve]) -> Curve:
-    """Where all of them were measured: a loss that was no number is missing. Empty ones do not count."""
-    found = [dict(zip(curve.tokens, curve.bits_per_byte, strict=True)) for curve in curves if curve.tokens]
-    if not found:
-        return Curve((), ())
-    places = [tokens for tokens in found[0] if all(tokens in one for one in found)]
-    return Curve(tuple(places), tuple(mean(one[tokens] for one in found) for tokens in places))
+    """After the steps at which all of them were measured: a loss that was no number is missing. Empty ones
+    do not count."""
+    found = [
+        dict(zip(curve.steps, zip(curve.tokens, curve.bits_per_byte, strict=True), strict=True))
+        for curve in curves
+        if curve.steps
+    ]
+    steps = [step for step in found[0] if all(step in one for one in found)] if found else []
+    return Curve(
+        steps=tuple(steps),
+        tokens=tuple(round(mean(one[step][0] for one in found)) for step in steps),
+        bits_per_byte=tuple(mean(one[step][1] for one in found) for step in steps),
+    )
 
 
 def _row(group: Sequence[tuple[Trial, Outcome]]) -> Row:
