@@ -42,7 +42,6 @@ def answer_study(options: Options) -> None:
     """Train what is missing; write `study.html` and `study.json`."""
     from dataclasses import asdict
 
-    from tsumugu.corpus.inputs import listed_once
     from tsumugu.engine import Resources
     from tsumugu.errors import TsumuguError
     from tsumugu.files import write_json, write_text
@@ -59,8 +58,7 @@ def answer_study(options: Options) -> None:
         raise TsumuguError("a study starts its own processes; run it without torchrun")
     study = load_study(options.study)
     folder = options.folder or Path("runs") / study.name
-    with listed_once():
-        trials = trials_of(study, options.study, folder)
+    trials = trials_of(study, options.study, folder)
     if options.page:
         if not any(trial.folder.exists() for trial in trials):
             raise TsumuguError(f"{folder} holds none of the study's trials; run it without --page first")

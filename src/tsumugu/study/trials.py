@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tsumugu.corpus.inputs import listed_once
 from tsumugu.errors import TsumuguError
 from tsumugu.recipe import Recipe, load_recipe
 from tsumugu.stages import stages_of
@@ -69,6 +70,7 @@ class Trial:
         return _before(self.recipe, self.stage)
 
 
+@listed_once()
 def trials_of(study: StudyConfig, path: Path, run_folder: Path) -> list[Trial]:
     """All trials, setting by setting.
 
