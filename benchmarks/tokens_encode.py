@@ -1,10 +1,24 @@
-"""Documents to token shards: our stage beside `datasets.map`, and beside bare SentencePiece.
+"""Documents to token shards: beside `datasets.map`, Megatron-LM's script, and bare SentencePiece.
 
-Three contestants encode the same Parquet files of real documents with the same tokenizer. Ours is the
-tokens stage's work: both splits, offsets, lengths, checksums. `datasets.map` runs the fast tokenizer
-batched in as many processes, as `transformers`' own training scripts do, into Arrow files. Bare
-SentencePiece encodes the texts from memory into lists of ids and throws them away: the ceiling. The
-first pair is compared by wall time on all cores, the second by CPU time on one.
+All encode the same real documents with the same tokenizer. Ours is the tokens stage's work: both splits,
+offsets, lengths, checksums. `datasets.map` runs the fast tokenizer batched in as many processes, as
+`transformers`' own training scripts do, into Arrow files. Megatron-LM's `tools/preprocess_data.py` runs
+SentencePiece in as many workers, into its indexed dataset. Bare SentencePiece encodes the texts from
+memory into lists of ids and throws them away: the ceiling. Ours is compared with the first two by wall
+time on all cores, with the last by CPU time on one.
+
+No time has the imports of a contestant's main process in it. Megatron-LM's starts when it says that it is
+ready, with its workers forked, and so it is compared with ours from when our workers are there
+(`tsumugu, started`); beside `datasets.map` either starts its workers within its time. Megatron-LM gets its
+documents as one file of JSON Lines, written before; ours and `datasets.map` read Parquet. What its whole
+command takes, which for little text is mostly imports of torch, stands in the details.
+
+Megatron-LM is not on PyPI with its script: `--megatron`, or the environment variable MEGATRON_LM, names a
+checkout of https://github.com/NVIDIA/Megatron-LM; without it, its row is left out.
+
+Results are compared by all ids in order. Ours puts `<s>` and `</s>` around each document, so they are put
+around the ids of `datasets.map` and SentencePiece. Megatron-LM's `--append-eod` ends each document with
+the model's own `</s>`, which is compared, and only `<s>` is put before.
 """
 
 import argparse
@@ -15,7 +29,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -27,15 +42,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from harness import Row, data_folder, print_table, write_result
+from preprocessing import HOW_TO_GET_IT, check_checkout, documents_of, preprocess, write_json_lines
 from processes import run_measured
-from tsumugu.engine import Resources, map_shards
+from tsumugu.engine import Resources, kept_workers, map_shards
 from tsumugu.tokenizer.config import TokenizerConfig
 from tsumugu.tokenizer.existing import write_settings
-from tsumugu.tokenizer.export import load_sentencepiece, write_sentencepiece
+from tsumugu.tokenizer.export import SPIECE, load_sentencepiece, write_sentencepiece
 from tsumugu.tokenizer.presets import PRESETS
 from tsumugu.tokenizer.sampling import Document
 from tsumugu.tokenizer.training import train_sentencepiece
 from tsumugu.tokens.encoding import EncodeTask, encode_shard
+from tsumugu.versions import commit_of
 
 NAME = "tokens_encode"
 SHARDS = 8
@@ -43,6 +60,14 @@ VOCABULARY = 32_000
 _TRAINING_CHARACTERS = 1_500_000
 """Enough text for the vocabulary, and little enough for a minute."""
 _WORKERS = len(os.sched_getaffinity(0))
+_JSON_LINES = "documents.jsonl"
+"""Megatron-LM's input."""
+_START = np.array([1], dtype="<u2")
+"""`<s>`"""
+_WHY_NOT_MORE = (
+    "both encode with SentencePiece, which is most of the work on either side; what ours can save is the "
+    "rest (lists of ids, pickled from process to process)"
+)
 
 
 def main() -> None:
@@ -53,26 +78,51 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--text", default="starter.jsonl.zst", help="a file of TSUMUGU_DATA/corpus")
     parser.add_argument("--times", type=int, default=4, help="how often its documents are written")
+    parser.add_argument(
+        "--megatron",
+        type=Path,
+        default=os.environ.get("MEGATRON_LM") or None,
+        metavar="DIR",
+        help="a checkout of Megatron-LM (or the environment variable MEGATRON_LM)",
+    )
     # How this file calls itself, in a process that is measured.
-    parser.add_argument("--contestant", choices=_CONTESTANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--contestant", help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    megatron: Path | None = options.megatron
+    contestants = _contestants(megatron)
     if options.contestant:
-        encode, digest = _CONTESTANTS[options.contestant]
-        print(json.dumps(_timed(partial(encode, options.work), digest)), file=sys.stderr)
+        print(json.dumps(contestants[options.contestant](options.work)), file=sys.stderr)
         return
 
+    if megatron:
+        check_checkout(megatron)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         megabytes = _prepare(folder, data_folder() / "corpus" / options.text, options.times)
-        found: dict[str, list[dict[str, Any]]] = {contestant: [] for contestant in _CONTESTANTS}
+        given = ["--work", str(folder)]
+        if megatron:
+            write_json_lines(folder / _JSON_LINES, _texts(folder))
+            given += ["--megatron", str(megatron)]
+        found: dict[str, list[dict[str, Any]]] = {contestant: [] for contestant in contestants}
         for _ in range(options.runs):
-            for contestant in _CONTESTANTS:
-                command = [sys.executable, __file__, "--contestant", contestant, "--work", str(folder)]
+            for contestant in contestants:
+                command = [sys.executable, __file__, "--contestant", contestant, *given]
                 found[contestant].append(json.loads(run_measured(command).stderr.splitlines()[-1]))
                 print(contestant, found[contestant][-1], flush=True)
 
-    def row(title: str, ours: str, peer: str, *, unit: str, clock: str, goal: float, size: float) -> Row:
+    def row(
+        title: str,
+        ours: str,
+        peer: str,
+        *,
+        unit: str,
+        clock: str,
+        goal: float,
+        size: float,
+        why: str = "",
+        versions: dict[str, str] | None = None,
+    ) -> Row:
         results = {run["digest"] for run in found[ours] + found[peer]}
         return Row(
             title,
@@ -81,7 +131,8 @@ def main() -> None:
             unit=unit,
             goal=goal,
             equal_results=len(results) == 1,
-            details={ours: found[ours], peer: found[peer], "megabytes": round(size, 1)},
+            why=why,
+            details={ours: found[ours], peer: found[peer], "megabytes": round(size, 1), **(versions or {})},
         )
 
     rows = [
@@ -104,14 +155,36 @@ def main() -> None:
             size=megabytes / SHARDS,
         ),
     ]
+    if megatron:
+        beside_megatron = row(
+            f"documents to shards, {_WORKERS} processes, against Megatron-LM",
+            "tsumugu, started",
+            "megatron",
+            unit="MB/s",
+            clock="wall",
+            goal=3.0,
+            size=megabytes,
+            why=_WHY_NOT_MORE,
+            versions={"Megatron-LM": commit_of(megatron)},
+        )
+        rows.insert(1, beside_megatron)
     print_table(rows)
-    write_result(NAME, rows, packages=["datasets", "tokenizers", "sentencepiece", "transformers"])
+    if not megatron:
+        print(f"note: Megatron-LM was left out. To have it beside: {HOW_TO_GET_IT}.")
+    write_result(NAME, rows, packages=["datasets", "tokenizers", "sentencepiece", "transformers", "torch"])
 
 
-def _timed(encode: Callable[[], Any], digest: Callable[[Any], str]) -> dict[str, Any]:
+def _timed(
+    encode: Callable[[Path], Any],
+    digest: Callable[[Any], str],
+    folder: Path,
+    *,
+    prepare: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
     """Wall and CPU seconds of `encode` with its child processes; its result is looked at afterwards."""
+    prepare()
     wall, cpu = time.perf_counter(), sum(os.times()[:4])
-    result = encode()
+    result = encode(folder)
     wall, cpu = time.perf_counter() - wall, sum(os.times()[:4]) - cpu
     return {"wall": round(wall, 3), "cpu": round(cpu, 3), "digest": digest(result)}
 
@@ -140,6 +213,12 @@ def _prepare(folder: Path, path: Path, times: int) -> float:
     return sum(len(text.encode()) for text in texts) / 1e6
 
 
+def _texts(folder: Path) -> Iterator[str]:
+    """Of the documents, in the order in which all encode them."""
+    for path in sorted((folder / "documents").glob("*.parquet")):
+        yield from pq.read_table(path, columns=["text"])["text"].to_pylist()
+
+
 def _encode(folder: Path, *, shards: int, workers: int) -> list[Path]:
     """Ours: `workers` processes, or this one if 0. Returns the files of tokens."""
     output = folder / "tokens"
@@ -163,13 +242,50 @@ def _encode(folder: Path, *, shards: int, workers: int) -> list[Path]:
     return sorted((output / "train" / "000").glob("[0-9][0-9][0-9][0-9][0-9].npy"))
 
 
-def _map_dataset(folder: Path) -> Any:
+def _encode_started(folder: Path) -> dict[str, Any]:
+    """Ours in all processes, from when they are there and have imported what they need."""
+    meeting = folder / "meeting"
+    shutil.rmtree(meeting, ignore_errors=True)
+    meeting.mkdir()
+    seats = [_Seat(meeting / str(number)) for number in range(_WORKERS)]
+    with kept_workers():
+        map_shards(_wait_for_all, seats, resources=Resources(_WORKERS), description="start")
+        found = _timed(partial(_encode, shards=SHARDS, workers=_WORKERS), _digest_files, folder)
+    # It counts processes that have ended, and these have not.
+    del found["cpu"]
+    return found
+
+
+@dataclass(frozen=True)
+class _Seat:
+    output: Path
+
+
+def _wait_for_all(seat: _Seat) -> None:
+    """Keep a worker here until each has one such task, so that none is still starting."""
+    # Where pandas is installed, Arrow imports it for the first array.
+    pa.array([])
+    seat.output.touch()
+    while len(list(seat.output.parent.iterdir())) < _WORKERS:
+        time.sleep(0.01)
+
+
+def _import_datasets() -> None:
+    """Before the clock runs, as our own imports are."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import datasets
-    from transformers import AutoTokenizer
+    import transformers
 
     datasets.disable_caching()
+    # It is imported when it is first asked for.
+    assert transformers.AutoTokenizer
+
+
+def _map_dataset(folder: Path) -> Any:
+    import datasets
+    from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
     paths = [str(path) for path in sorted((folder / "documents").glob("*.parquet"))]
     cache = folder / "cache"
@@ -188,13 +304,30 @@ def _bare(folder: Path) -> Any:
     return load_sentencepiece(folder / "tokenizer").encode(texts, num_threads=1)
 
 
+def _preprocess(checkout: Path, folder: Path) -> dict[str, Any]:
+    """Megatron-LM's script, which measures with a clock of its own."""
+    run = preprocess(
+        checkout, folder / _JSON_LINES, folder / "tokenizer" / SPIECE, folder / "megatron", workers=_WORKERS
+    )
+    return {
+        "wall": round(run.wall, 3),
+        "command": round(run.command, 3),
+        "command_cpu": round(run.command_cpu, 3),
+        "digest": _digest(np.concatenate([_START, ids]) for ids in documents_of(run.prefix)),
+    }
+
+
 def _digest_files(paths: list[Path]) -> str:
     return _digest(np.load(path) for path in paths)
 
 
 def _digest_lists(lists: Iterable[list[int]]) -> str:
     """The same as of our files, where each document stands between `<s>` and `</s>`."""
-    return _digest(np.array([1, *ids, 2], dtype="<u2") for ids in lists)
+    return _digest(np.array([*_START, *ids, 2], dtype=_START.dtype) for ids in lists)
+
+
+def _digest_dataset(mapped: Any) -> str:
+    return _digest_lists(row["input_ids"] for row in mapped)
 
 
 def _digest(arrays: Iterable[NDArray[np.unsignedinteger]]) -> str:
@@ -204,12 +337,17 @@ def _digest(arrays: Iterable[NDArray[np.unsignedinteger]]) -> str:
     return digest.hexdigest()
 
 
-_CONTESTANTS: dict[str, tuple[Callable[[Path], Any], Callable[[Any], str]]] = {
-    "tsumugu": (partial(_encode, shards=SHARDS, workers=_WORKERS), _digest_files),
-    "datasets": (_map_dataset, lambda mapped: _digest_lists(row["input_ids"] for row in mapped)),
-    "tsumugu, one process": (partial(_encode, shards=1, workers=0), _digest_files),
-    "sentencepiece": (_bare, _digest_lists),
-}
+def _contestants(megatron: Path | None) -> dict[str, Callable[[Path], dict[str, Any]]]:
+    """By name; each is given the folder of documents, and returns its seconds and the digest of its ids."""
+    found: dict[str, Callable[[Path], dict[str, Any]]] = {
+        "tsumugu": partial(_timed, partial(_encode, shards=SHARDS, workers=_WORKERS), _digest_files),
+        "datasets": partial(_timed, _map_dataset, _digest_dataset, prepare=_import_datasets),
+        "tsumugu, one process": partial(_timed, partial(_encode, shards=1, workers=0), _digest_files),
+        "sentencepiece": partial(_timed, _bare, _digest_lists),
+    }
+    if megatron:
+        found |= {"tsumugu, started": _encode_started, "megatron": partial(_preprocess, megatron)}
+    return found
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import torch
 import activation_memory
 import gpu_mfu
 import harness
+import preprocessing
 import scale_model
 import summary
 import training_overhead
@@ -166,6 +167,42 @@ def test_different_decisions_are_counted_by_reason() -> None:
     assert (found["both_keep"], found["both_drop"], found["differences"]) == (1, 2, 2)
     assert found["differing"] == {"only ours drops: short": 1, "only the peer drops: stop_words": 1}
     assert found["share"] == 0.6
+
+
+_PREPROCESS = """
+import struct, sys, time
+if "--append-eod" in sys.argv and sys.argv[-1] == "2":
+    print("Time to startup: 0.1")
+time.sleep(0.1)
+prefix = sys.argv[sys.argv.index("--output-prefix") + 1] + "_text_document"
+with open(prefix + ".bin", "wb") as written:
+    written.write(struct.pack("<3H", 7, 8, 2))
+with open(prefix + ".idx", "wb") as written:
+    written.write(struct.pack("<9sQBQQiqqq", b"MMIDIDX", 1, 8, 1, 2, 3, 0, 0, 1))
+"""
+"""The shape of Megatron-LM's script: what it is told, what it says, what it leaves."""
+
+
+def test_megatron_lm_is_timed_from_when_it_is_ready_and_its_documents_are_read(tmp_path: Path) -> None:
+    (tmp_path / "tools").mkdir()
+    with pytest.raises(SystemExit, match="no checkout of Megatron-LM"):
+        preprocessing.check_checkout(tmp_path)
+    (tmp_path / preprocessing.SCRIPT).write_text(_PREPROCESS, encoding="utf-8")
+    preprocessing.check_checkout(tmp_path)
+    lines, model, prefix = tmp_path / "行.jsonl", tmp_path / "spiece.model", tmp_path / "トークン"
+    run = preprocessing.preprocess(tmp_path, lines, model, prefix, workers=2)
+    assert 0 < run.wall < run.command
+    assert [ids.tolist() for ids in preprocessing.documents_of(run.prefix)] == [[7, 8, 2]]
+    with pytest.raises(SystemExit, match="does not know this version"):
+        preprocessing.preprocess(tmp_path, lines, model, prefix, workers=1)
+
+
+def test_megatron_lm_reads_a_document_a_line(tmp_path: Path) -> None:
+    texts = ["一行目\n二行目\r\n「三」\u2028行目", ""]
+    path = tmp_path / "documents.jsonl"
+    preprocessing.write_json_lines(path, texts)
+    with path.open(encoding="utf-8") as lines:
+        assert [json.loads(line) for line in lines] == [{"text": text} for text in texts]
 
 
 SMALL = Shape(layers=2, hidden=32, heads=2, vocabulary=64, batch=2, length=16)
