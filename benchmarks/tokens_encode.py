@@ -232,6 +232,7 @@ def _encode(folder: Path, *, shards: int, workers: int) -> list[Path]:
             sources=("text",),
             seed=0,
             validation_fraction=1e-12,
+            bulk=True,
         )
         for path in sorted((folder / "documents").glob("*.parquet"))[:shards]
     ]

@@ -12,7 +12,7 @@ from tsumugu.files import checksums
 from tsumugu.recipe import Recipe
 from tsumugu.tokenizer.encoder import load_encoder
 from tsumugu.tokenizer.export import load_sentencepiece
-from tsumugu.tokens import writing
+from tsumugu.tokens import stage, writing
 from tsumugu.tokens.encoding import EncodeTask, encode_shard
 from tsumugu.tokens.shards import open_tokens, verify
 from tsumugu.tokens.split import is_validation
@@ -95,6 +95,14 @@ def test_a_stopped_stage_does_only_the_shards_that_are_missing(
     run_tokens(with_tokens(recipe), rooms, tmp_path)
     assert checksums(tokens) == checksums(done)
     assert {path: path.stat().st_ino for path in others} == others
+
+
+def test_being_ready_for_much_text_changes_no_byte(
+    done: Path, rooms: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "_BULK", 0)
+    run_tokens(with_tokens(recipe), rooms, tmp_path)
+    assert checksums(tmp_path / "tokens") == checksums(done)
 
 
 def test_a_task_that_fails_leaves_no_file(rooms: Path, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ the `tokenizers` library otherwise. Special tokens are neither added to a text n
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ class Encoder:
         """
         try:
             return self._encode(list(texts))
-        except (RuntimeError, TypeError):
+        except (RuntimeError, TypeError, UnicodeEncodeError):
             for text in texts:
                 _refuse_surrogates(text)
             raise
@@ -92,6 +93,22 @@ class Encoder:
 def load_encoder(folder: Path) -> Encoder:
     """The tokenizer of a finished tokenizer stage: SentencePiece where the folder has its model."""
     return _sentencepiece_encoder(folder) if (folder / SPIECE).exists() else load_fast_encoder(folder)
+
+
+def load_bulk_encoder(folder: Path) -> Encoder:
+    """The same for much text: where it can, it is about twice as fast, and takes seconds to be ready."""
+    encoder = load_encoder(folder)
+    encode = _bulk_encode((folder / SPIECE).read_bytes()) if (folder / SPIECE).exists() else None
+    return encoder if encode is None else replace(encoder, _encode=encode)
+
+
+@lru_cache(maxsize=1)
+def _bulk_encode(model: bytes) -> Callable[[list[str]], list[Ids]] | None:
+    # It imports numba.
+    from tsumugu.tokenizer.unigram import Unigram
+
+    unigram = Unigram.of(model)
+    return None if unigram is None else unigram.encode
 
 
 def load_fast_encoder(folder: Path) -> Encoder:

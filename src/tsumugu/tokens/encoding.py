@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tsumugu.files import write_json
-from tsumugu.tokenizer.encoder import load_encoder
+from tsumugu.tokenizer.encoder import load_bulk_encoder, load_encoder
 from tsumugu.tokens.frequencies import frequencies_of, write_frequencies
 from tsumugu.tokens.split import TRAIN, VALIDATION, is_validation
 from tsumugu.tokens.writing import shard_writers
@@ -35,11 +35,13 @@ class EncodeTask:
     """Names; a source's place is its number."""
     seed: int
     validation_fraction: float
+    bulk: bool = False
+    """Whether there is enough text to get ready for much."""
 
 
 def encode_shard(task: EncodeTask) -> None:
     """Write the tokens of one shard of documents; documents keep their order."""
-    encoder = load_encoder(task.tokenizer)
+    encoder = (load_bulk_encoder if task.bulk else load_encoder)(task.tokenizer)
     numbers = {name: number for number, name in enumerate(task.sources)}
     columns = ["id", "text", "source"]
     with shard_writers(task.folder, int(task.documents.stem), encoder) as writers:

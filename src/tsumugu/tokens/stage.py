@@ -15,6 +15,9 @@ from tsumugu.tokens.pretokenized import plan_parts
 from tsumugu.tokens.shards import Index, ShardFacts, Source, open_tokens, token_dtype, write_index
 from tsumugu.tokens.split import TRAIN, VALIDATION
 
+_BULK = 64 * 2**20
+"""Bytes of documents, compressed, with which encoding takes longer than getting ready for much of it."""
+
 
 def run(context: StageContext) -> Counts:
     """Fill the folder with `train/`, `validation/`, `index.json` and `frequencies.npy`; return documents
@@ -55,6 +58,8 @@ def sources_of(recipe: Recipe) -> list[Source]:
 
 
 def _encode_tasks(context: StageContext, sources: Sequence[Source]) -> list[EncodeTask]:
+    documents = sorted((context.inputs["corpus"] / "documents").glob("*.parquet"))
+    bulk = sum(path.stat().st_size for path in documents) > _BULK
     return [
         EncodeTask(
             documents=path,
@@ -64,8 +69,9 @@ def _encode_tasks(context: StageContext, sources: Sequence[Source]) -> list[Enco
             sources=tuple(source.name for source in sources),
             seed=context.recipe.seed,
             validation_fraction=context.recipe.tokens.validation_fraction,
+            bulk=bulk,
         )
-        for path in sorted((context.inputs["corpus"] / "documents").glob("*.parquet"))
+        for path in documents
     ]
 
 

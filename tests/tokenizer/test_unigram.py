@@ -1,0 +1,68 @@
+"""Our Viterbi gives SentencePiece's ids, hostile text included, or is not used."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hostile_texts import HANDMADE, TEXTS
+from hypothesis import given, settings
+from small_tokenizers import MODELS, given_model, written_folder
+
+from conftest import japanese_text
+from tsumugu.errors import TsumuguError
+from tsumugu.tokenizer.encoder import load_bulk_encoder, load_encoder
+from tsumugu.tokenizer.unigram import Unigram
+
+EXACT = ("japanese-large-lm", "modern")
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_ids_are_sentencepieces_on_thousands_of_hostile_texts(name: str) -> None:
+    ours, theirs = load_bulk_encoder(written_folder(name)), load_encoder(written_folder(name))
+    assert ours != theirs
+    found = zip(HANDMADE, ours.encode_batch(HANDMADE), theirs.encode_batch(HANDMADE), strict=True)
+    assert [text for text, one, other in found if not np.array_equal(one, other)] == []
+
+
+def test_ids_are_sentencepieces_on_any_texts() -> None:
+    encoders = [
+        (load_bulk_encoder(written_folder(name)), load_encoder(written_folder(name))) for name in EXACT
+    ]
+
+    @settings(max_examples=200, derandomize=True, database=None)
+    @given(TEXTS, TEXTS)
+    def check(first: str, second: str) -> None:
+        for ours, theirs in encoders:
+            texts = [first, "", second, first + second]
+            assert [ids.tolist() for ids in ours.encode_batch(texts)] == [
+                ids.tolist() for ids in theirs.encode_batch(texts)
+            ]
+
+    check()
+
+
+def test_long_texts_have_no_end_of_precision() -> None:
+    folder = written_folder("japanese-large-lm")
+    text = "\n".join(japanese_text(number) + "🏴 (c) 葛󠄀" * (number % 3) for number in range(3000))
+    assert len(text) > 400_000
+    assert load_bulk_encoder(folder).encode(text) == load_encoder(folder).encode(text)
+
+
+def test_every_length_of_text_around_a_block() -> None:
+    folder = written_folder("modern")
+    ours, theirs = load_bulk_encoder(folder), load_encoder(folder)
+    texts = [("古い地図を" * 300)[:length] for length in (0, 1, *range(505, 520), *range(1015, 1030))]
+    for text, ids in zip(texts, ours.encode_batch(texts), strict=True):
+        assert ids.tolist() == theirs.encode(text)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in EXACT])
+def test_a_model_that_it_cannot_follow_is_left_to_sentencepiece(name: str, tmp_path: Path) -> None:
+    assert Unigram.of(given_model(name)) is None
+    ours, theirs = load_bulk_encoder(written_folder(name)), load_encoder(written_folder(name))
+    assert ours.encode("古い 地図を①") == theirs.encode("古い 地図を①")
+
+
+def test_half_of_a_surrogate_pair_is_refused() -> None:
+    with pytest.raises(TsumuguError, match="character 1 of a text is half of a surrogate pair"):
+        load_bulk_encoder(written_folder("modern")).encode_batch(["よい", "犬\ud800"])
