@@ -199,7 +199,7 @@ def test_tunings_are_judged_by_their_answers(tmp_path: Path, tune_base: Path, fi
 def outcomes() -> Callable[[int], Outcome]:
     def make(number: int) -> Outcome:
         measures = {name: 0.5 + number / 8 for name in MEASURES if name != "bits_per_byte"}
-        return Outcome("done", 12, 2.0 - number / 8, 3.0, 0, 1.0, 100, measures=measures)
+        return Outcome("done", 12, 2.0 - number / 8, 3.0, 0, 1.0, 100, 100, measures=measures)
 
     return make
 

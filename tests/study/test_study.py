@@ -229,6 +229,22 @@ def test_spikes_are_counted_by_the_stated_definition() -> None:
     assert count_spikes([9.0] * 10) == 0
 
 
+def test_steps_that_are_not_applied_take_flops_too(write_study: Callable[..., Path], tmp_path: Path) -> None:
+    trial = read(write_study(seeds=[0]), tmp_path)[0]
+    folder = trial.folder / "pretrain"
+    folder.mkdir(parents=True)
+    per_step = trial.recipe.pretrain.global_batch_size * trial.recipe.pretrain.sequence_length
+    row = {"step": 12, "loss": 3.0, "seconds": 1.0, "samples": 12 * trial.recipe.pretrain.global_batch_size}
+    flops = set()
+    for skipped in (0, 2):
+        line = json.dumps({**row, "tokens": (12 - skipped) * per_step})
+        (folder / "metrics.jsonl").write_text(line + "\n", encoding="utf-8")
+        outcome = outcome_of(trial)
+        assert outcome.tokens == (12 - skipped) * per_step
+        flops.add(summarize([trial], [outcome]).flops)
+    assert len(flops) == 1
+
+
 def test_a_training_with_other_keys_is_another_trial(
     write_study: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -259,7 +275,7 @@ def test_settings_whose_labels_read_alike_stay_apart(
     path = write_study(axes=axes, seeds=[0])
     trials = read(path, tmp_path)
     assert trials[0].name == trials[3].name
-    outcomes = [Outcome("done", 5, 2.0 + number, 3.0, 0, 1.0, 100) for number in range(4)]
+    outcomes = [Outcome("done", 5, 2.0 + number, 3.0, 0, 1.0, 100, 100) for number in range(4)]
     summary = summarize(trials, outcomes)
     assert [row.measures["bits_per_byte"].mean for row in summary.rows] == [2.0, 3.0, 4.0, 5.0]
     page = study_page(load_study(path), trials, outcomes, summary, folder=tmp_path)
@@ -339,7 +355,7 @@ def test_intervals_are_student_s() -> None:
 def test_settings_that_seeds_cannot_tell_apart_are_named(finished: tuple[Path, Path]) -> None:
     path, folder = finished
     trials = read(path, folder)
-    good = Outcome("done", 12, 2.0, 3.0, 0, 1.0, 100)
+    good = Outcome("done", 12, 2.0, 3.0, 0, 1.0, 100, 100)
     for values, undecided in (
         # Seeds differ more than settings do, and the same setting is better with each.
         ((2.0, 2.5, 2.1001, 2.6), False),

@@ -60,6 +60,8 @@ class Outcome:
     """Of training; of a tuning with what is measured before and after."""
     tokens: int
     """That were trained on."""
+    read_tokens: int
+    """That went through the model, also in steps that were not applied."""
     message: str = ""
     """Of an error."""
     measures: dict[str, float] = field(default_factory=dict)
@@ -120,6 +122,7 @@ def outcome_of(
         spikes=count_spikes([row["loss"] for row in steps]) if steps else None,
         seconds=float(rows[-1]["seconds"]) if rows else 0.0,
         tokens=int(steps[-1]["tokens"]) if steps else 0,
+        read_tokens=int(steps[-1]["samples"]) * trial.recipe.pretrain.sequence_length if steps else 0,
         message=message if status == "failed" else "",
         measures={} if judgement is None else _judged(trial, judgement),
     )
@@ -140,7 +143,7 @@ def _tuning_outcome(trial: Trial, *, failed: bool, message: str) -> Outcome:
     done, partial = trial.folder / "tune", trial.folder / "tune.partial"
     if not done.exists():
         status: Status = "failed" if failed else "unfinished" if partial.exists() else "missing"
-        return Outcome(status, 0, None, None, None, 0.0, 0, message if failed else "")
+        return Outcome(status, 0, None, None, None, 0.0, 0, 0, message if failed else "")
     scores, manifest = read_json(done / "scores.json"), read_json(done / MANIFEST)
     return Outcome(
         status="done",
@@ -150,6 +153,7 @@ def _tuning_outcome(trial: Trial, *, failed: bool, message: str) -> Outcome:
         spikes=None,
         seconds=manifest["seconds"],
         tokens=manifest["counts"]["read_tokens"],
+        read_tokens=manifest["counts"]["read_tokens"],
         measures={
             "answer_loss": scores["answer_loss"]["after"],
             "answer_loss_before": scores["answer_loss"]["before"],

@@ -154,7 +154,7 @@ def _may_be_equal(values: dict[int, float], best: dict[int, float]) -> bool:
 
 def _flops(trial: Trial, outcome: Outcome) -> float:
     model, settings = trial.recipe.model, trial.recipe.pretrain
-    found = outcome.tokens * flops_per_token(model, vocabulary(trial), settings.sequence_length)
+    found = outcome.read_tokens * flops_per_token(model, vocabulary(trial), settings.sequence_length)
     if trial.stage == "pretrain" and settings.optimizer.name == "muon":
         found += outcome.steps * muon_flops(model)
     return found
