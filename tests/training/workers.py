@@ -16,6 +16,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+_MOST_THREADS = 100
+"""Of one process between two jobs. Some groups outlive their job (whoever holds them: models, compiled
+code), and their threads spin: hundreds of them make every later job wait."""
 _PRELOADED = ["tsumugu.training.stage", "torch._dynamo", "torch.distributed.pipelining"]
 
 
@@ -46,6 +49,11 @@ class Workers:
             self._connections.append(ours)
             self._processes.append(process)
 
+    def _renew(self) -> None:
+        count = len(self._processes)
+        self._stop()
+        self._start(count)
+
     def _stop(self) -> None:
         for process, connection in zip(self._processes, self._connections, strict=True):
             process.kill()
@@ -70,10 +78,10 @@ class Workers:
                 answers.append(connection.recv())
         except (TimeoutError, EOFError):
             # The others may still answer this job, and must not do so when the next one asks.
-            count = len(self._processes)
-            self._stop()
-            self._start(count)
+            self._renew()
             raise
+        if max(map(_threads, self._processes[:processes])) > _MOST_THREADS:
+            self._renew()
         failures = [f"rank {rank}:\n{text}" for rank, (ok, text) in enumerate(answers) if not ok]
         if failures:
             raise RuntimeError("\n".join(failures))
@@ -85,6 +93,11 @@ class Workers:
     def __exit__(self, *error: object) -> None:
         self._stop()
         self._folder.cleanup()
+
+
+def _threads(process: multiprocessing.process.BaseProcess) -> int:
+    tasks = Path(f"/proc/{process.pid}/task")  # Linux alone has it
+    return len(list(tasks.iterdir())) if tasks.exists() else 0
 
 
 def _serve(connection: Connection) -> None:
