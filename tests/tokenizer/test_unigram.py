@@ -1,7 +1,5 @@
 """Our Viterbi gives SentencePiece's ids, hostile text included, or is not used."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hostile_texts import HANDMADE, TEXTS
@@ -18,8 +16,8 @@ EXACT = ("japanese-large-lm", "modern")
 
 @pytest.mark.parametrize("name", EXACT)
 def test_ids_are_sentencepieces_on_thousands_of_hostile_texts(name: str) -> None:
+    assert Unigram.of(given_model(name)) is not None
     ours, theirs = load_bulk_encoder(written_folder(name)), load_encoder(written_folder(name))
-    assert ours != theirs
     found = zip(HANDMADE, ours.encode_batch(HANDMADE), theirs.encode_batch(HANDMADE), strict=True)
     assert [text for text, one, other in found if not np.array_equal(one, other)] == []
 
@@ -57,7 +55,7 @@ def test_every_length_of_text_around_a_block() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in EXACT])
-def test_a_model_that_it_cannot_follow_is_left_to_sentencepiece(name: str, tmp_path: Path) -> None:
+def test_a_model_that_it_cannot_follow_is_left_to_sentencepiece(name: str) -> None:
     assert Unigram.of(given_model(name)) is None
     ours, theirs = load_bulk_encoder(written_folder(name)), load_encoder(written_folder(name))
     assert ours.encode("古い 地図を①") == theirs.encode("古い 地図を①")

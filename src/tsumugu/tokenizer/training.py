@@ -51,6 +51,9 @@ class Seen:
 def train_sentencepiece(documents: Iterable[Document], config: TokenizerConfig) -> tuple[bytes, Seen]:
     """Train on `documents`; return the model file's bytes and what was seen.
 
+    In this process, for little text; the stage trains in one of its own (`training_process.py`), to the same
+    bytes.
+
     The bytes depend on the documents and the settings alone: text goes in through memory, so no path
     of this machine is written into the model. Memory: SentencePiece holds all the text, and several
     times its size while it counts substrings.

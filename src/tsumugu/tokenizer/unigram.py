@@ -11,6 +11,7 @@ begins first.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -92,7 +93,7 @@ class Unigram:
             self.unknown_score,
             self.byte_pieces,
         )
-        return [ids[begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=False)]
+        return [ids[begin:end] for begin, end in pairwise([0, *ends])]
 
 
 def _tables(proto: Any, found: list[tuple[str, int, int]]) -> dict[str, Any]:
