@@ -16,9 +16,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-_MOST_THREADS = 100
-"""Of one process between two jobs. Some groups outlive their job (whoever holds them: models, compiled
-code), and their threads spin: hundreds of them make every later job wait."""
 _PRELOADED = ["tsumugu.training.stage", "torch._dynamo", "torch.distributed.pipelining"]
 
 
@@ -49,11 +46,6 @@ class Workers:
             self._connections.append(ours)
             self._processes.append(process)
 
-    def _renew(self) -> None:
-        count = len(self._processes)
-        self._stop()
-        self._start(count)
-
     def _stop(self) -> None:
         for process, connection in zip(self._processes, self._connections, strict=True):
             process.kill()
@@ -78,10 +70,10 @@ class Workers:
                 answers.append(connection.recv())
         except (TimeoutError, EOFError):
             # The others may still answer this job, and must not do so when the next one asks.
-            self._renew()
+            count = len(self._processes)
+            self._stop()
+            self._start(count)
             raise
-        if max(map(_threads, self._processes[:processes])) > _MOST_THREADS:
-            self._renew()
         failures = [f"rank {rank}:\n{text}" for rank, (ok, text) in enumerate(answers) if not ok]
         if failures:
             raise RuntimeError("\n".join(failures))
@@ -93,11 +85,6 @@ class Workers:
     def __exit__(self, *error: object) -> None:
         self._stop()
         self._folder.cleanup()
-
-
-def _threads(process: multiprocessing.process.BaseProcess) -> int:
-    tasks = Path(f"/proc/{process.pid}/task")  # Linux alone has it
-    return len(list(tasks.iterdir())) if tasks.exists() else 0
 
 
 def _serve(connection: Connection) -> None:
@@ -125,6 +112,20 @@ def _serve(connection: Connection) -> None:
                 dist.destroy_process_group()
         except BaseException:  # noqa: BLE001 - it is raised again in the process that asked
             answer = (False, traceback.format_exc())
-        # Models are full of cycles, and as long as one is there so are the threads of its groups, which spin.
-        gc.collect()
+        _let_groups_go()
         connection.send(answer)
+
+
+def _let_groups_go() -> None:
+    """End the threads of a job's groups, which spin as long as anybody holds the groups.
+
+    DTensor's caches hold every mesh that they have seen, with its groups; models are full of cycles.
+    """
+    from torch.distributed.tensor._collective_utils import MeshTopoInfo
+    from torch.distributed.tensor._redistribute import clear_redistribute_planner_cache
+    from torch.distributed.tensor.debug import _clear_sharding_prop_cache
+
+    _clear_sharding_prop_cache()  # type: ignore[no-untyped-call]
+    clear_redistribute_planner_cache()
+    MeshTopoInfo.build_from_mesh.cache_clear()
+    gc.collect()
