@@ -208,53 +208,35 @@ def _double_array(parents, by, pieces, endings, columns):  # type: ignore[no-unt
 def _encode(  # type: ignore[no-untyped-def]
     codes, offsets, columns, cells, endings, longest, alone, unknown_score, byte_pieces
 ):
+    """The ids of all texts, and where each text's end in them.
+
+    Args:
+        codes: code points of the texts, each followed by one that is not read.
+        offsets: where each text begins, and the end of all.
+        columns: and so on: the fields of `Unigram`.
+    """
     size = len(codes)
     # Behind the last text there is nothing that a piece could go on with.
     by = np.zeros(size + longest + 1, dtype=np.int32)
     for position in range(size):
         by[position] = columns[codes[position]]
-    for document in range(1, len(offsets)):
-        by[offsets[document] - 1] = 0
     best = np.full(size + 1, -(2**62), dtype=np.int64)
-    # The best piece that ends there and its length; no piece at all for bytes.
+    # The best piece that ends there and its length; -1: no piece, but bytes.
     taken = np.zeros(size + 1, dtype=np.int32)
-    for document in range(len(offsets) - 1):
-        best[offsets[document]] = 0
-    base_mask = (1 << _BASE_BITS) - 1
-    found = np.empty(_BLOCK * longest, dtype=np.int64)
+    for text in range(len(offsets) - 1):
+        best[offsets[text]] = 0
+        by[offsets[text + 1] - 1] = 0
+    found = np.empty((_BLOCK, longest), dtype=np.int64)
     counts = np.empty(_BLOCK, dtype=np.int64)
-    walking = np.empty(_BLOCK, dtype=np.int64)
-    nodes = np.empty(_BLOCK, dtype=np.int64)
-    bases = np.empty(_BLOCK, dtype=np.int64)
     for start in range(0, size, _BLOCK):
         block = min(_BLOCK, size - start)
-        for place in range(block):
-            counts[place], walking[place], nodes[place] = 0, place, 0
-            bases[place] = cells[0] & base_mask
-        alive, depth = np.int64(block), 0
-        while alive:
-            left = np.int64(0)
-            for index in range(alive):
-                place, node = walking[index], nodes[index]
-                # The step before has come to this node.
-                ending = endings[node]
-                found[place * longest + counts[place]] = ending
-                counts[place] += np.int64(ending != 0)
-                column = np.int64(by[start + place + depth])
-                at = bases[index] + column
-                cell = cells[at]
-                # No branch: which way it goes would be known when the memory has answered.
-                hit = np.int64(cell >> _BASE_BITS == node) & np.int64(column != 0)
-                walking[left], nodes[left], bases[left] = place, at, cell & base_mask
-                left += hit
-            alive, depth = left, depth + 1
+        _find(by, start, block, cells, endings, found, counts)
         for place in range(block):
             position = start + place
             before = best[position]
-            row = place * longest
             # The first of equals stays, and those that begin first come first.
-            for index in range(row, row + counts[place]):
-                ending = found[index]
+            for index in range(counts[place]):
+                ending = found[place, index]
                 length = ending & ((1 << _LENGTH_BITS) - 1)
                 candidate = before + (ending >> (_PIECE_BITS + _LENGTH_BITS))
                 if candidate > best[position + length]:
@@ -264,6 +246,43 @@ def _encode(  # type: ignore[no-untyped-def]
                 best[position + 1] = before + unknown_score
                 taken[position + 1] = -1
     return _read_back(codes, offsets, taken, byte_pieces)
+
+
+@njit(cache=True)
+def _find(by, start, block, cells, endings, found, counts):  # type: ignore[no-untyped-def]
+    """All pieces that begin at each of `block` characters, the shortest first.
+
+    Args:
+        by: columns of all characters.
+        start: the first character.
+        block: how many.
+        cells: and `endings`: the fields of `Unigram`.
+        found: filled with the endings at each character, `[_BLOCK, longest]`.
+        counts: filled with how many there are, `[_BLOCK]`.
+    """
+    base_mask = (1 << _BASE_BITS) - 1
+    # The characters whose piece may go on, and how far each has come.
+    walking = np.arange(block)
+    nodes = np.zeros(block, dtype=np.int64)
+    bases = np.full(block, cells[0] & base_mask, dtype=np.int64)
+    counts[:block] = 0
+    alive, depth = np.int64(block), 0
+    while alive:
+        left = np.int64(0)
+        for index in range(alive):
+            place, node = walking[index], nodes[index]
+            # The step before has come to this node.
+            ending = endings[node]
+            found[place, counts[place]] = ending
+            counts[place] += np.int64(ending != 0)
+            column = np.int64(by[start + place + depth])
+            at = bases[index] + column
+            cell = cells[at]
+            # No branch: which way it goes would be known when the memory has answered.
+            hit = np.int64(cell >> _BASE_BITS == node) & np.int64(column != 0)
+            walking[left], nodes[left], bases[left] = place, at, cell & base_mask
+            left += hit
+        alive, depth = left, depth + 1
 
 
 @njit(cache=True)
@@ -284,10 +303,7 @@ def _read_back(codes, offsets, taken, byte_pieces):  # type: ignore[no-untyped-d
                 written += 1
                 position -= ending & ((1 << _LENGTH_BITS) - 1)
         ends[document] = written
-        last = written - 1
-        while first < last:
-            ids[first], ids[last] = ids[last], ids[first]
-            first, last = first + 1, last - 1
+        ids[first:written] = ids[first:written][::-1].copy()
     return ids[:written].copy(), ends
 
 
