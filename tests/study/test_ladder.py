@@ -1,6 +1,8 @@
-"""The ladder's rungs are as large as LINE's recipe, and take no more than half of its training FLOPs."""
+"""The ladders' rungs are as large as LINE's recipe, and take no more than half of its training FLOPs."""
 
 from pathlib import Path
+
+import pytest
 
 from tsumugu.model.counts import flops_per_token, muon_flops, parameter_count
 from tsumugu.recipe import Recipe, load_recipe
@@ -10,8 +12,9 @@ LINE = "LINE's recipe"
 VOCABULARY = 4096
 
 
-def test_rungs_are_alike_in_all_but_their_ingredients() -> None:
-    path = Path("recipes/studies/ladder-3m.yaml")
+@pytest.mark.parametrize("millions", [3, 12])
+def test_rungs_are_alike_in_all_but_their_ingredients(millions: int) -> None:
+    path = Path(f"recipes/studies/ladder-{millions}m.yaml")
     study = load_study(path)
     recipes = {
         setting["rung"]: load_recipe(
@@ -21,7 +24,7 @@ def test_rungs_are_alike_in_all_but_their_ingredients() -> None:
     }
     line = recipes[LINE]
     assert next(iter(recipes)) == LINE
-    assert round(beside_embeddings(line) / 1e6) == 3
+    assert round(beside_embeddings(line) / 1e6) == millions
     for rung, recipe in recipes.items():
         assert beside_embeddings(recipe) <= beside_embeddings(line)
         # Its own rate is searched at full length.
