@@ -3,8 +3,8 @@
 All encode the same real documents with the same tokenizer. Ours is the tokens stage's work: both splits,
 offsets, lengths, checksums. `datasets.map` runs the fast tokenizer batched in as many processes, as
 `transformers`' own training scripts do, into Arrow files. Megatron-LM's `tools/preprocess_data.py` runs
-SentencePiece in as many workers, into its indexed dataset. Bare SentencePiece encodes the texts from
-memory into lists of ids and throws them away: the ceiling. Ours is compared with the first two by wall
+SentencePiece in as many workers, into its indexed dataset. Bare SentencePiece reads the texts, encodes them
+into lists of ids and throws these away: the ceiling. Ours is compared with the first two by wall
 time on all cores, with the last by CPU time on one. Our own Viterbi search, which the stage takes for large
 corpora, is compiled before.
 
