@@ -43,4 +43,6 @@ def training_flops(recipe: Recipe) -> int:
     settings = recipe.pretrain
     tokens = settings.steps * settings.global_batch_size * settings.sequence_length
     flops = tokens * flops_per_token(recipe.model, VOCABULARY, settings.sequence_length)
-    return flops + settings.steps * muon_flops(recipe.model) * (settings.optimizer.name == "muon")
+    if settings.optimizer.name == "muon":
+        flops += settings.steps * muon_flops(recipe.model, settings.optimizer.muon_ns_steps)
+    return flops

@@ -23,7 +23,7 @@ from tsumugu.model.decoder import Decoder
 from tsumugu.model.initialization import initialize
 from tsumugu.training import muon
 from tsumugu.training.config import OptimizerConfig
-from tsumugu.training.muon import Muon, newton_schulz, orthogonal_update
+from tsumugu.training.muon import COEFFICIENTS, Muon, newton_schulz, orthogonal_update
 from tsumugu.training.optimizer import build_optimizer, set_learning_rate
 
 GPT2 = ModelConfig(
@@ -102,21 +102,49 @@ def orthogonal(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(0.2 * np.sqrt(max(matrix.shape)) * (u * s) @ v)
 
 
+@pytest.mark.parametrize(
+    ("ns_steps", "least", "low", "high"),
+    [(5, 0.002, 0.68, 1.21), (3, 0.01, 0.72, 1.28), (2, 0.03, 0.61, 1.39)],
+)
+def test_few_steps_bring_singular_values_near_one_from_their_least_on(
+    ns_steps: int, least: float, low: float, high: float
+) -> None:
+    values = torch.logspace(-6, 0, 4001, dtype=torch.float64).tolist()
+    found = {value: value for value in values}
+    for a, b, c in COEFFICIENTS[ns_steps]:
+        found = {value: x * (a + b * x**2 + c * x**4) for value, x in found.items()}
+    assert all(low < x < high for value, x in found.items() if value >= least)
+    below = [x for value, x in found.items() if value < least]
+    assert all(0 < x < high for x in below)
+    # The matrix follows its singular values, which are normalized by the root of the sum of their squares.
+    s = torch.tensor([1.0, 0.5, 0.1, 0.01])
+    u, v = (
+        torch.linalg.qr(torch.randn(size, 4, generator=torch.Generator().manual_seed(1)))[0]
+        for size in (9, 6)
+    )
+    expected = s / s.norm()
+    for a, b, c in COEFFICIENTS[ns_steps]:
+        expected = expected * (a + b * expected**2 + c * expected**4)
+    torch.testing.assert_close(
+        newton_schulz(u @ s.diag() @ v.T, ns_steps), u @ expected.diag() @ v.T, atol=1e-5, rtol=0
+    )
+
+
 @pytest.mark.parametrize("shape", [(7, 4), (4, 7), (5, 5)])
 def test_newton_schulz_brings_singular_values_near_one(shape: tuple[int, int]) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))
-    values = torch.linalg.svdvals(newton_schulz(matrix))
+    values = torch.linalg.svdvals(newton_schulz(matrix, 5))
     assert values.min() > 0.3
     assert values.max() < 1.3
     np.testing.assert_allclose(
-        orthogonal_update(matrix, None).numpy(), orthogonal(matrix.double().numpy()), atol=1e-5
+        orthogonal_update(matrix, None, 5).numpy(), orthogonal(matrix.double().numpy()), atol=1e-5
     )
-    assert not newton_schulz(torch.zeros(shape)).any()
+    assert not newton_schulz(torch.zeros(shape), 5).any()
 
 
 def test_queries_keys_and_values_are_orthogonal_each_by_themselves() -> None:
     fused = torch.randn(2 * (4 + 2 + 2), 12, generator=torch.Generator().manual_seed(1))
-    found = orthogonal_update(fused, (4, 2, 2)).numpy()
+    found = orthogonal_update(fused, (4, 2, 2), 5).numpy()
     queries, keys, values = [0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 12, 13], [6, 7, 14, 15]
     for rows in (queries, keys, values):
         np.testing.assert_allclose(found[rows], orthogonal(fused.double().numpy()[rows]), atol=1e-5)
@@ -252,9 +280,9 @@ def compare_layouts(rank: int, store: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=4)
     computed = [0]
 
-    def counted(matrix: Tensor) -> Tensor:
+    def counted(matrix: Tensor, ns_steps: int) -> Tensor:
         computed[0] += 1
-        return newton_schulz(matrix)
+        return newton_schulz(matrix, ns_steps)
 
     muon.newton_schulz = counted
     _, expected = _steps(decoder(LLAMA))

@@ -19,6 +19,8 @@ BASE: dict[str, Any] = {
     ("changes", "told"),
     [
         ({"optimizer": {"learning_rate": 0.1, "muon_learning_rate": 0.02}}, "for optimizer.name = muon"),
+        ({"optimizer": {"learning_rate": 0.1, "muon_ns_steps": 3}}, "for optimizer.name = muon"),
+        ({"optimizer": {"learning_rate": 0.1, "name": "muon", "muon_ns_steps": 4}}, "2, 3 or 5"),
         ({"optimizer": {"learning_rate": 0.1, "name": "lion"}}, "'adamw' or 'muon'"),
         ({"schedule": {"decay_share": 0.1}}, "decay_share is for schedule.name = wsd; it is cosine"),
         ({"schedule": {"name": "inverse_sqrt"}}, "warmup_steps must be at least 1"),
@@ -60,6 +62,7 @@ def test_what_does_not_fit_is_said(changes: dict[str, Any], told: str) -> None:
     "changes",
     [
         {"optimizer": {"learning_rate": 0.1, "name": "muon", "muon_learning_rate": 0.02}},
+        {"optimizer": {"learning_rate": 0.1, "name": "muon", "muon_ns_steps": 3}},
         {"schedule": {"name": "wsd", "warmup_steps": 80, "decay_share": 0.2}},
         {"batch_size_warmup": {"start": 8, "steps": 100}, "micro_batch_size": 4},
         {"compile": True, "activation_checkpointing": {"memory_budget": 0.5}},
@@ -71,3 +74,12 @@ def test_what_does_not_fit_is_said(changes: dict[str, Any], told: str) -> None:
 def test_what_fits_reads_back_unchanged(changes: dict[str, Any]) -> None:
     config = PretrainConfig.model_validate(BASE | changes)
     assert PretrainConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_a_key_that_nobody_has_set_is_no_other_training() -> None:
+    muon = {"learning_rate": 0.1, "name": "muon"}
+    plain, quick = (
+        PretrainConfig.model_validate(BASE | {"optimizer": optimizer}).result_settings()["optimizer"]
+        for optimizer in (muon, muon | {"muon_ns_steps": 3})
+    )
+    assert quick == {**plain, "muon_ns_steps": 3}  # type: ignore[dict-item]

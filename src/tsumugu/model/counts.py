@@ -5,9 +5,6 @@
 
 from tsumugu.model.config import ModelConfig
 
-NEWTON_SCHULZ_STEPS = 5
-"""Of Muon (Jordan 2024)."""
-
 
 def block_matrices(model: ModelConfig) -> int:
     """Numbers in the matrices of one layer."""
@@ -66,13 +63,17 @@ def flops_per_token(model: ModelConfig, vocab_size: int, sequence_length: int) -
     return 6 * matrices + 12 * model.num_hidden_layers * heads * sequence_length
 
 
-def muon_flops(model: ModelConfig) -> int:
+def muon_flops(model: ModelConfig, ns_steps: int) -> int:
     """Floating-point operations of making the updates of all layers' matrices orthogonal, in one step.
 
-    A matrix of r rows and c columns, r the smaller, takes 5 (4 r^2 c + 2 r^3): five steps of Newton-Schulz
-    (Jordan 2024), each of three products. Queries, keys and values are matrices of their own, as in
+    A matrix of r rows and c columns, r the smaller, takes 4 r^2 c + 2 r^3 in each step of Newton-Schulz:
+    three products (Jordan 2024). Queries, keys and values are matrices of their own, as in
     `tsumugu/training/muon.py`. It does not grow with the tokens of a step, so it is nothing beside batches of
     millions of tokens, and much beside those of a few thousand.
+
+    Args:
+        model: the shape.
+        ns_steps: steps of Newton-Schulz, `optimizer.muon_ns_steps`.
     """
     hidden = model.hidden_size
     heads = model.num_attention_heads * model.head_size
@@ -81,4 +82,4 @@ def muon_flops(model: ModelConfig) -> int:
     shapes += [(hidden, model.mlp_size)] * mlp_matrices(model)
     sides = [(min(shape), max(shape)) for shape in shapes]
     one_layer = sum(4 * short * short * long + 2 * short**3 for short, long in sides)
-    return model.num_hidden_layers * NEWTON_SCHULZ_STEPS * one_layer
+    return model.num_hidden_layers * ns_steps * one_layer

@@ -32,6 +32,7 @@ def training_of(recipe: Recipe, vocab_size: int, cluster: Cluster) -> Training:
         compile=config.compile,
         precision=cluster.best_precision if config.precision == "auto" else config.precision,
         optimizer=config.optimizer.name,
+        muon_ns_steps=config.optimizer.muon_ns_steps,
     )
 
 
@@ -72,6 +73,7 @@ def _search(training: Training, cluster: Cluster, *, whole_share: bool) -> Plan:
         steps=1,
         precision=training.precision,
         optimizer=training.optimizer,
+        muon_ns_steps=training.muon_ns_steps,
         compile=training.compile,
     )
     choices = Choices(

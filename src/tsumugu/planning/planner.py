@@ -57,6 +57,7 @@ def workload(recipe: Recipe, cluster: Cluster | None = None) -> Workload:
         steps=config.steps,
         precision=best if config.precision == "auto" else config.precision,
         optimizer=config.optimizer.name,
+        muon_ns_steps=config.optimizer.muon_ns_steps,
         compile=config.compile,
         samples=samples_before(config.steps + 1, config) if config.batch_size_warmup else None,
     )

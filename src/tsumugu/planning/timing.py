@@ -12,7 +12,7 @@ from tsumugu.model.counts import (
     block_matrices,
     block_vectors,
     flops_per_token,
-    mlp_matrices,
+    muon_flops,
     parameter_count,
     root_numbers,
 )
@@ -30,7 +30,6 @@ the device's multiprocessors, and of its memory's bandwidth."""
 _OPTIMIZER_BYTES = 36
 """Read and written per parameter by AdamW: weight, gradient and two moments in, all but the gradient out; and
 the gradient twice more for its norm."""
-_MUON_ITERATIONS = 5
 
 
 @dataclass(frozen=True)
@@ -159,25 +158,17 @@ def _busiest(model_layers: int, layout: Layout, head: float) -> tuple[int, bool]
 
 
 def _optimizer(workload: Workload, layout: Layout, cluster: Cluster) -> float:
-    """Seconds of the optimizer's step: traffic to memory, and with Muon the products of five iterations.
+    """Seconds of the optimizer's step: traffic to memory, and with Muon the products of Newton-Schulz.
 
-    Of a matrix with m rows or columns, whichever are fewer, and n of the other, an iteration takes
-    2 m (2 m n + m^2) operations (Jordan 2024). Every matrix is computed once by each group of processes that
-    share it.
+    Every matrix is computed once by each group of processes that share it.
     """
     model = workload.model
     shared = layout.data_shard * layout.context * layout.tensor * layout.pipeline
     mine = parameter_count(model, workload.vocab_size) / shared
     seconds = mine * _OPTIMIZER_BYTES / memory_rate(cluster)
     if workload.optimizer == "muon":
-        hidden, mlp = model.hidden_size, model.mlp_size
-        keys = 2 * model.key_value_heads * model.head_size
-        shapes = [(hidden, hidden + keys), (hidden, hidden)] + [(hidden, mlp)] * mlp_matrices(model)
-        flops = sum(
-            _MUON_ITERATIONS * 2 * min(shape) * (2 * shape[0] * shape[1] + min(shape) ** 2)
-            for shape in shapes
-        )
-        seconds += flops * model.num_hidden_layers / shared / product_rate(cluster, "bfloat16")
+        flops = muon_flops(model, workload.muon_ns_steps)
+        seconds += flops / shared / product_rate(cluster, "bfloat16")
     return seconds
 
 

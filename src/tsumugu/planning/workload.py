@@ -34,6 +34,8 @@ class Workload:
     steps: int
     precision: Precision = "bfloat16"
     optimizer: Literal["adamw", "muon"] = "adamw"
+    muon_ns_steps: int = 5
+    """Steps of Newton-Schulz in an update of Muon's."""
     compile: bool = True
     """Whether layers are compiled, which fuses what is not a matrix product."""
     samples: int | None = None

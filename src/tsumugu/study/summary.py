@@ -156,7 +156,7 @@ def _flops(trial: Trial, outcome: Outcome) -> float:
     model, settings = trial.recipe.model, trial.recipe.pretrain
     found = outcome.read_tokens * flops_per_token(model, vocabulary(trial), settings.sequence_length)
     if trial.stage == "pretrain" and settings.optimizer.name == "muon":
-        found += outcome.steps * muon_flops(model)
+        found += outcome.steps * muon_flops(model, settings.optimizer.muon_ns_steps)
     return found
 
 

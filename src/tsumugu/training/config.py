@@ -1,6 +1,6 @@
 """The `pretrain` section of a recipe."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -41,11 +41,16 @@ class OptimizerConfig(Section):
     scaled to the size of AdamW's: by 0.2 * sqrt(max(rows, columns)) (Liu et al. 2025)."""
     muon_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
     """Nesterov's."""
+    muon_ns_steps: Literal[2, 3, 5] = 5
+    """Steps of Newton-Schulz that make an update about orthogonal. What they take is much where batches are
+    of a few thousand tokens, and nothing at millions."""
 
     @model_validator(mode="after")
     def _muon_is_wanted(self) -> "OptimizerConfig":
         if self.muon_learning_rate is not None and self.name != "muon":
             raise ValueError(f"muon_learning_rate is for optimizer.name = muon; it is {self.name}")
+        if self.muon_ns_steps != 5 and self.name != "muon":
+            raise ValueError(f"muon_ns_steps is for optimizer.name = muon; it is {self.name}")
         return self
 
 
@@ -258,7 +263,11 @@ class PretrainConfig(Section):
         """What the trained model depends on, up to rounding: not who computes it, nor who watches."""
         computing = {"layout", "micro_batch_size", "compile", "activation_checkpointing", "deterministic"}
         watching = {"profile", "tracking", "evaluation", "keep_checkpoints"}
-        return self.model_dump(mode="json", exclude=computing | watching)
+        excluded: dict[str, Any] = dict.fromkeys(computing | watching, True)
+        # A key that nobody has set is no other setting: trainings from before it existed stay.
+        if self.optimizer.muon_ns_steps == 5:
+            excluded["optimizer"] = {"muon_ns_steps"}
+        return self.model_dump(mode="json", exclude=excluded)
 
     def _check_batch_size_warmup(self) -> None:
         warmup = self.batch_size_warmup

@@ -149,6 +149,7 @@ class Training:
     compile: bool = False
     precision: Literal["float32", "bfloat16", "float8"] = "bfloat16"
     optimizer: Literal["adamw", "muon"] = "adamw"
+    muon_ns_steps: int = 5
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,20 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from tsumugu.model.counts import NEWTON_SCHULZ_STEPS
 from tsumugu.training.local import local_part
 from tsumugu.training.owners import cuts_of, from_owners, owner_count, to_owners
 
-_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Jordan's: small singular values grow fast, and all end between 0.7 and 1.2."""
+COEFFICIENTS = {
+    2: ((7.3625, -20.7434, 15.1606), (2.9175, -2.1824, 0.4755)),
+    3: ((8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.9772, 0.4526)),
+    5: ((3.4445, -4.7750, 2.0315),) * 5,
+}
+"""a, b, c of x -> a x + b x^3 + c x^5 for each of so many steps; singular values begin between 0 and 1.
+
+Five steps are Jordan's: from 0.002 on singular values end between 0.68 and 1.21. Three and two are the
+polynomials that come nearest to 1 one after the other (Amsel et al. 2025, "The Polar Express",
+https://arxiv.org/abs/2505.16932, theorem 4.1) for singular values from 0.01 on, which end between 0.72 and
+1.28, and from 0.03 on, which end between 0.61 and 1.39. What is smaller grows, but stays smaller."""
 _EPS = 1e-7
 _ADAMW_RMS = 0.2
 """Usual root mean square of AdamW's updates at a rate of 1 (Liu et al. 2025)."""
@@ -34,7 +42,8 @@ class Muon(torch.optim.Optimizer):
     `state[p]` is `{"momentum_buffer": like p}` for the matrices of Muon and AdamW's for the others.
 
     Args:
-        groups: of matrices, each with "params", "lr", "momentum", "weight_decay", and "row_blocks": rows that
+        groups: of matrices, each with "params", "lr", "momentum", "weight_decay", "ns_steps": a key of
+            `COEFFICIENTS`, and "row_blocks": rows that
             belong to several matrices by turns, such as (2, 1, 1) for two rows of a first, one of a
             second, one of a third, and again; None if all belong to one.
         adamw: for all else.
@@ -57,7 +66,7 @@ class Muon(torch.optim.Optimizer):
         self._adamw.step()
 
     def _step_matrices(self, group: dict[str, Any]) -> None:
-        blocks, rate = group["row_blocks"], group["lr"]
+        blocks, ns_steps, rate = group["row_blocks"], group["ns_steps"], group["lr"]
         for alike in _alike(group["params"]):
             cuts = cuts_of(alike[0])
             owners = owner_count(cuts)
@@ -66,7 +75,7 @@ class Muon(torch.optim.Optimizer):
                 parts = torch.stack([self._momentum(p, group["momentum"]) for p in few])
                 whole = to_owners(parts, cuts)  # [0 or 1, rows, columns]
                 for matrix in whole:
-                    matrix.copy_(orthogonal_update(matrix, blocks))
+                    matrix.copy_(orthogonal_update(matrix, blocks, ns_steps))
                 for parameter, update in zip(few, from_owners(whole, len(few), cuts), strict=True):
                     local = local_part(parameter)
                     local.mul_(1 - rate * group["weight_decay"]).add_(update, alpha=-rate)
@@ -83,30 +92,30 @@ class Muon(torch.optim.Optimizer):
         return gradient.lerp(buffer, momentum).to(torch.bfloat16 if gradient.is_cuda else torch.float32)
 
 
-def orthogonal_update(matrix: Tensor, row_blocks: tuple[int, ...] | None) -> Tensor:
+def orthogonal_update(matrix: Tensor, row_blocks: tuple[int, ...] | None, ns_steps: int) -> Tensor:
     """`matrix [rows, columns]` made orthogonal, at the size of an update of AdamW's at a rate of 1.
 
     Args:
         matrix: the momentum of one parameter.
         row_blocks: as in `Muon`; each of the matrices is made orthogonal by itself.
+        ns_steps: as in `Muon`.
     """
     if row_blocks is None:
-        return _scale(matrix.shape) * newton_schulz(matrix)
+        return _scale(matrix.shape) * newton_schulz(matrix, ns_steps)
     rows = matrix.reshape(-1, sum(row_blocks), matrix.shape[1])  # [repeats, rows of one turn, columns]
     updates = []
     for part in torch.split(rows, list(row_blocks), dim=1):
         single = part.flatten(0, 1)
-        updates.append((_scale(single.shape) * newton_schulz(single)).reshape(part.shape))
+        updates.append((_scale(single.shape) * newton_schulz(single, ns_steps)).reshape(part.shape))
     return torch.cat(updates, dim=1).flatten(0, 1)
 
 
-def newton_schulz(matrix: Tensor) -> Tensor:
-    """About U V^T for `matrix [rows, columns]` = U S V^T, by five steps of a quintic iteration."""
-    a, b, c = _COEFFICIENTS
+def newton_schulz(matrix: Tensor, ns_steps: int) -> Tensor:
+    """About U V^T for `matrix [rows, columns]` = U S V^T, by `ns_steps` steps of a quintic iteration."""
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
     x = x / x.norm().clamp(min=_EPS)  # no singular value above 1
-    for _ in range(NEWTON_SCHULZ_STEPS):
+    for a, b, c in COEFFICIENTS[ns_steps]:
         gram = x @ x.T
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.T if tall else x

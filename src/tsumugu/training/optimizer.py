@@ -47,7 +47,8 @@ def build_optimizer(
     own: list[dict[str, Any]] = []
     for some, row_blocks in ((fused, qkv_row_blocks(model)), (single, None)):
         for group in _groups(some, config, model):
-            own.append({**group, "row_blocks": row_blocks, "momentum": config.muon_momentum})
+            muon = {"momentum": config.muon_momentum, "ns_steps": config.muon_ns_steps}
+            own.append({**group, "row_blocks": row_blocks, **muon})
     return Muon(own, adamw)
 
 
