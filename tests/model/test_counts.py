@@ -1,5 +1,7 @@
 """Parameters and operations from a shape, beside those of the model that is built of it."""
 
+from typing import Literal
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -71,7 +73,7 @@ def test_operations_are_those_that_torch_counts(preset: str) -> None:
 
 
 @pytest.mark.parametrize(("preset", "ns_steps"), [("tiny-gpt-neox", 5), ("tiny-llama", 5), ("tiny-llama", 3)])
-def test_operations_of_muon_are_those_of_its_step(preset: str, ns_steps: int) -> None:
+def test_operations_of_muon_are_those_of_its_step(preset: str, ns_steps: Literal[3, 5]) -> None:
     config = ModelConfig.model_validate({"preset": preset})
     model = Decoder(config, 300)
     settings = OptimizerConfig(name="muon", learning_rate=1e-3, muon_ns_steps=ns_steps)

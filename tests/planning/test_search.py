@@ -121,8 +121,8 @@ def test_muon_computes_more_and_a_shared_matrix_once() -> None:
     assert step_time(muon, copied, A100).optimizer == pytest.approx(
         64 * step_time(muon, shared, A100).optimizer
     )
-    quick = replace(muon, muon_ns_steps=2)
-    assert step_time(quick, shared, A100).optimizer < 0.6 * step_time(muon, shared, A100).optimizer
+    quick = replace(muon, muon_ns_steps=3)
+    assert step_time(quick, shared, A100).optimizer < 0.8 * step_time(muon, shared, A100).optimizer
 
 
 def test_a_float8_peak_of_a_device_whose_namesakes_have_none_is_planned() -> None:

@@ -104,7 +104,7 @@ def orthogonal(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize(
     ("ns_steps", "least", "low", "high"),
-    [(5, 0.002, 0.68, 1.21), (3, 0.01, 0.72, 1.28), (2, 0.03, 0.61, 1.39)],
+    [(5, 0.002, 0.68, 1.21), (3, 0.01, 0.72, 1.28)],
 )
 def test_few_steps_bring_singular_values_near_one_from_their_least_on(
     ns_steps: int, least: float, low: float, high: float

@@ -20,7 +20,7 @@ BASE: dict[str, Any] = {
     [
         ({"optimizer": {"learning_rate": 0.1, "muon_learning_rate": 0.02}}, "for optimizer.name = muon"),
         ({"optimizer": {"learning_rate": 0.1, "muon_ns_steps": 3}}, "for optimizer.name = muon"),
-        ({"optimizer": {"learning_rate": 0.1, "name": "muon", "muon_ns_steps": 4}}, "2, 3 or 5"),
+        ({"optimizer": {"learning_rate": 0.1, "name": "muon", "muon_ns_steps": 4}}, "3 or 5"),
         ({"optimizer": {"learning_rate": 0.1, "name": "lion"}}, "'adamw' or 'muon'"),
         ({"schedule": {"decay_share": 0.1}}, "decay_share is for schedule.name = wsd; it is cosine"),
         ({"schedule": {"name": "inverse_sqrt"}}, "warmup_steps must be at least 1"),

@@ -41,7 +41,7 @@ class OptimizerConfig(Section):
     scaled to the size of AdamW's: by 0.2 * sqrt(max(rows, columns)) (Liu et al. 2025)."""
     muon_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
     """Nesterov's."""
-    muon_ns_steps: Literal[2, 3, 5] = 5
+    muon_ns_steps: Literal[3, 5] = 5
     """Steps of Newton-Schulz that make an update about orthogonal. What they take is much where batches are
     of a few thousand tokens, and nothing at millions."""
 

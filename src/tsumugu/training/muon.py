@@ -21,16 +21,15 @@ from tsumugu.training.local import local_part
 from tsumugu.training.owners import cuts_of, from_owners, owner_count, to_owners
 
 COEFFICIENTS = {
-    2: ((7.3625, -20.7434, 15.1606), (2.9175, -2.1824, 0.4755)),
     3: ((8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.9772, 0.4526)),
     5: ((3.4445, -4.7750, 2.0315),) * 5,
 }
 """a, b, c of x -> a x + b x^3 + c x^5 for each of so many steps; singular values begin between 0 and 1.
 
-Five steps are Jordan's: from 0.002 on singular values end between 0.68 and 1.21. Three and two are the
-polynomials that come nearest to 1 one after the other (Amsel et al. 2025, "The Polar Express",
+Five steps are Jordan's: from 0.002 on singular values end between 0.68 and 1.21. Three are the polynomials
+that come nearest to 1 one after the other (Amsel et al. 2025, "The Polar Express",
 https://arxiv.org/abs/2505.16932, theorem 4.1) for singular values from 0.01 on, which end between 0.72 and
-1.28, and from 0.03 on, which end between 0.61 and 1.39. What is smaller grows, but stays smaller."""
+1.28. What is smaller grows, but stays smaller."""
 _EPS = 1e-7
 _ADAMW_RMS = 0.2
 """Usual root mean square of AdamW's updates at a rate of 1 (Liu et al. 2025)."""
