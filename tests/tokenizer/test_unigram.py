@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hostile_texts import HANDMADE, TEXTS
 from hypothesis import given, settings
+from sentencepiece import sentencepiece_model_pb2
 from small_tokenizers import MODELS, given_model, written_folder
 
 from conftest import japanese_text
@@ -46,6 +47,16 @@ def test_long_texts_have_no_end_of_precision() -> None:
     assert load_bulk_encoder(folder).encode(text) == load_encoder(folder).encode(text)
 
 
+def test_sums_of_scores_that_no_number_holds_are_not_needed() -> None:
+    folder = written_folder("japanese-large-lm")
+    encoder = load_bulk_encoder(folder)
+    line = japanese_text(1) + "🏴𠮷"
+    once = encoder.encode(line)
+    assert once == load_encoder(folder).encode(line)
+    # A character without a piece costs more than 16: two million of them are more than 2 ** 31 / 64.
+    assert encoder.encode("𠮷" * 3_000_000 + line) == encoder.encode("𠮷") * 3_000_000 + once
+
+
 def test_every_length_of_text_around_a_block() -> None:
     folder = written_folder("modern")
     ours, theirs = load_bulk_encoder(folder), load_encoder(folder)
@@ -59,6 +70,12 @@ def test_a_model_that_it_cannot_follow_is_left_to_sentencepiece(name: str) -> No
     assert Unigram.of(given_model(name)) is None
     ours, theirs = load_bulk_encoder(written_folder(name)), load_encoder(written_folder(name))
     assert ours.encode("古い 地図を①") == theirs.encode("古い 地図を①")
+
+
+def test_scores_that_it_cannot_hold_are_left_to_sentencepiece() -> None:
+    proto = sentencepiece_model_pb2.ModelProto.FromString(given_model("modern"))
+    proto.pieces[-1].score = -(2.0**20)
+    assert Unigram.of(proto.SerializeToString()) is None
 
 
 def test_half_of_a_surrogate_pair_is_refused() -> None:
