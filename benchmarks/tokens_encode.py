@@ -33,6 +33,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -268,9 +269,11 @@ class _Seat:
 
 
 def _wait_for_all(seat: _Seat) -> None:
-    """Keep a worker here until each has one such task, so that none is still starting."""
-    # Where pandas is installed, Arrow imports it for the first array.
+    """Keep a worker here until each has one such task, so that none is still starting or importing."""
+    # Where pandas is installed, Arrow imports it for the first array; Numba imports SciPy for what it compiled.
     pa.array([])
+    for name in ("scipy.linalg", "tsumugu.tokenizer.unigram"):
+        import_module(name)
     seat.output.touch()
     while len(list(seat.output.parent.iterdir())) < _WORKERS:
         time.sleep(0.01)
