@@ -270,7 +270,7 @@ class _Seat:
 
 def _wait_for_all(seat: _Seat) -> None:
     """Keep a worker here until each has one such task, so that none is still starting or importing."""
-    # Where pandas is installed, Arrow imports it for the first array; Numba imports SciPy for what it compiled.
+    # Where pandas is installed, Arrow imports it for the first array, as Numba does SciPy for compiled code.
     pa.array([])
     for name in ("scipy.linalg", "tsumugu.tokenizer.unigram"):
         import_module(name)
