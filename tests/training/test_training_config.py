@@ -82,4 +82,5 @@ def test_a_key_that_nobody_has_set_is_no_other_training() -> None:
         PretrainConfig.model_validate(BASE | {"optimizer": optimizer}).result_settings()["optimizer"]
         for optimizer in (muon, muon | {"muon_ns_steps": 3})
     )
+    assert "muon_ns_steps" not in plain  # type: ignore[operator]
     assert quick == {**plain, "muon_ns_steps": 3}  # type: ignore[dict-item]
