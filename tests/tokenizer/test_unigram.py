@@ -1,7 +1,11 @@
 """Our Viterbi gives SentencePiece's ids, hostile text included, or is not used."""
 
+from random import Random
+from typing import Any
+
 import numpy as np
 import pytest
+import sentencepiece as spm
 from hostile_texts import HANDMADE, TEXTS
 from hypothesis import given, settings
 from sentencepiece import sentencepiece_model_pb2
@@ -10,7 +14,9 @@ from small_tokenizers import MODELS, given_model, written_folder
 from conftest import japanese_text
 from tsumugu.errors import TsumuguError
 from tsumugu.tokenizer.encoder import load_bulk_encoder, load_encoder
-from tsumugu.tokenizer.unigram import Unigram
+from tsumugu.tokenizer.export import KIND
+from tsumugu.tokenizer.presets import SPACE
+from tsumugu.tokenizer.unigram import MOST_UNITS, Unigram
 
 EXACT = ("japanese-large-lm", "modern")
 
@@ -53,7 +59,7 @@ def test_sums_of_scores_that_no_number_holds_are_not_needed() -> None:
     line = japanese_text(1) + "🏴𠮷"
     once = encoder.encode(line)
     assert once == load_encoder(folder).encode(line)
-    # A character without a piece costs more than 16: two million of them are more than 2 ** 31 / 64.
+    # A character without a piece costs more than 16, and 2 ** 31 / 64 are less than 34 million.
     assert encoder.encode("𠮷" * 3_000_000 + line) == encoder.encode("𠮷") * 3_000_000 + once
 
 
@@ -72,10 +78,49 @@ def test_a_model_that_it_cannot_follow_is_left_to_sentencepiece(name: str) -> No
     assert ours.encode("古い 地図を①") == theirs.encode("古い 地図を①")
 
 
-def test_scores_that_it_cannot_hold_are_left_to_sentencepiece() -> None:
-    proto = sentencepiece_model_pb2.ModelProto.FromString(given_model("modern"))
-    proto.pieces[-1].score = -(2.0**20)
-    assert Unigram.of(proto.SerializeToString()) is None
+def a_model(pieces: dict[str, float]) -> Any:
+    """With these scores, and all else as in the preset."""
+    proto = sentencepiece_model_pb2.ModelProto.FromString(given_model("japanese-large-lm"))
+    kept = [piece for piece in proto.pieces if piece.type != KIND.NORMAL]
+    del proto.pieces[:]
+    proto.pieces.extend(kept)
+    for text, score in pieces.items():
+        proto.pieces.add(piece=text, score=score)
+    return proto
+
+
+def same_ids(proto: Any, texts: list[str]) -> bool:
+    ours = Unigram.of(proto.SerializeToString())
+    theirs = spm.SentencePieceProcessor(model_proto=proto.SerializeToString())
+    assert ours is not None
+    expected: list[list[int]] = theirs.encode(texts)
+    return [ids.tolist() for ids in ours.encode(texts)] == expected
+
+
+def test_equal_scores_are_decided_as_sentencepiece_does() -> None:
+    random = Random(0)
+    for _ in range(20):
+        words = {"".join(random.choices("あいうえ▁", k=random.randint(1, 6))) for _ in range(60)}
+        proto = a_model({word: random.choice([-1.0, -2.0, 0.0, 1.5]) for word in sorted(words | {SPACE})})
+        texts = ["".join(random.choices("あいうえ 漢", k=random.randint(0, 700))) for _ in range(20)]
+        assert same_ids(proto, texts)
+
+
+def test_numbers_that_it_cannot_hold_are_left_to_sentencepiece() -> None:
+    most = MOST_UNITS / 64
+    small = {SPACE: -1.0, "あ": -most, "い": -2.0, "あい": -3.0}
+    assert same_ids(a_model(small), ["いあ" * 2000, "あいい" * 2000, "漢あ" * 2000])
+    assert Unigram.of(a_model(small | {"あ": -most - 1 / 64}).SerializeToString()) is None
+    assert Unigram.of(a_model(small | {"う": -0.1}).SerializeToString()) is None
+    assert Unigram.of(a_model(small | {"い" * 256: -1.0}).SerializeToString()) is None
+    characters = [chr(0x10000 + number) for number in range(65_534)]
+    many = {SPACE: -1.0, **dict.fromkeys(characters, -2.0)}
+    assert same_ids(a_model(many), [characters[0] + " " + characters[-1] + "あ"])
+    assert Unigram.of(a_model(many | {"あ": -1.0}).SerializeToString()) is None
+
+
+def test_a_space_without_a_piece_is_left_to_sentencepiece() -> None:
+    assert Unigram.of(a_model({"あ": -1.0, "い": -1.0}).SerializeToString()) is None
 
 
 def test_half_of_a_surrogate_pair_is_refused() -> None:

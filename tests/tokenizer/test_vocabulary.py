@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from pathlib import Path
 
 import pytest
 import sentencepiece as spm
@@ -13,6 +14,7 @@ from transformers import AutoTokenizer
 from conftest import japanese_text
 from tsumugu.tokenizer.config import TokenizerConfig
 from tsumugu.tokenizer.encoder import load_encoder
+from tsumugu.tokenizer.existing import write_existing
 from tsumugu.tokenizer.presets import BYTES, PRESETS, SPACE, SPECIAL_TOKENS, PresetName
 from tsumugu.tokenizer.sampling import Document
 from tsumugu.tokenizer.training import train_sentencepiece
@@ -33,6 +35,16 @@ def test_the_vocabulary_begins_as_the_preset_says(name: PresetName) -> None:
     assert pieces[: len(given)] == given
     assert len(pieces) == 700
     assert set(preset.required_characters) <= set(pieces)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_text_without_spaces_leaves_a_space_its_piece(name: PresetName, tmp_path: Path) -> None:
+    documents = [Document("test", re.sub(r"\s", "", japanese_text(number))) for number in range(60)]
+    model, _ = train_sentencepiece(documents, TokenizerConfig(vocab_size=700, preset=name))
+    (tmp_path / "given.model").write_bytes(model)
+    write_existing(tmp_path / "given.model", tmp_path / "written", model_max_length=128)
+    encoder = load_encoder(tmp_path / "written")
+    assert encoder.decode(encoder.encode("古い 地図")) == "古い 地図"
 
 
 def test_special_tokens_have_line_s_ids_and_chat_tokens_follow() -> None:

@@ -12,13 +12,12 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import sentencepiece as spm
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json
-from tsumugu.tokenizer.export import FAST, SPIECE
+from tsumugu.tokenizer.export import FAST, SPIECE, load_sentencepiece
 
 SPECIAL_TOKENS_MAP = "special_tokens_map.json"
 Ids = NDArray[np.int32]
@@ -97,7 +96,7 @@ def load_encoder(folder: Path) -> Encoder:
 
 
 def load_bulk_encoder(folder: Path) -> Encoder:
-    """The same for much text: where it can, it is twice as fast or more, and takes a second to be ready."""
+    """The same for much text: where it can, it is about twice as fast, and takes a second to be ready."""
     encoder = load_encoder(folder)
     encode = _bulk_encode((folder / SPIECE).read_bytes()) if (folder / SPIECE).exists() else None
     return encoder if encode is None else replace(encoder, _encode=encode)
@@ -172,7 +171,7 @@ def as_for_text(tokenizer: Tokenizer) -> None:
 
 
 def _sentencepiece_encoder(folder: Path) -> Encoder:
-    processor = _processor((folder / SPIECE).read_bytes())
+    processor = load_sentencepiece(folder)
     return _encoder(
         folder,
         processor.get_piece_size(),
@@ -183,12 +182,6 @@ def _sentencepiece_encoder(folder: Path) -> Encoder:
         processor.id_to_piece,
         processor.id_to_piece,
     )
-
-
-@lru_cache(maxsize=1)
-def _processor(model: bytes) -> spm.SentencePieceProcessor:
-    # A worker asks for it at every shard.
-    return spm.SentencePieceProcessor(model_proto=model)
 
 
 def _encoder(

@@ -18,6 +18,7 @@ all characters makes every cluster a single character; NFC then composes what th
 compose. `equality.py` says what is left.
 """
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,13 @@ _ASIDE = ["\ufff0" + first + second for first in "\ufff3\ufff4\ufff5" for second
 
 def load_sentencepiece(folder: Path) -> spm.SentencePieceProcessor:
     """The SentencePiece model of a tokenizer folder."""
-    return spm.SentencePieceProcessor(model_proto=(folder / SPIECE).read_bytes())
+    return _processor((folder / SPIECE).read_bytes())
+
+
+@lru_cache(maxsize=1)
+def _processor(model: bytes) -> spm.SentencePieceProcessor:
+    # A worker asks for it at every shard.
+    return spm.SentencePieceProcessor(model_proto=model)
 
 
 def effective_scores(model: Any) -> list[float]:

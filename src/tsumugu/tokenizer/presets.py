@@ -51,9 +51,9 @@ class Preset:
     def required_characters(self) -> str:
         """A text that shows "</s>" or "<0x0A>" must always have plain pieces to be spelled with.
 
-        So must a single space where runs of them are given.
+        So must a space: as bytes it would be SentencePiece's sign, and come back as that.
         """
-        spelled = {*"".join((*SPECIAL_TOKENS.values(), *self.reserved, *BYTES, *self.pieces))}
+        spelled = {SPACE, *"".join((*SPECIAL_TOKENS.values(), *self.reserved, *BYTES, *self.pieces))}
         return "".join(sorted(spelled - {*self.pieces}))
 
     @property

@@ -41,6 +41,9 @@ _BYTES = (1 << _PIECE_BITS) - 1
 """In the place of a piece: a character that is spelled in bytes."""
 _NO_WAY = -(1 << 62)
 """To a character, so far."""
+MOST_UNITS = (1 << 30) // (_BLOCK + (1 << _LENGTH_BITS))
+"""Of a score. So many, and an unknown character's 640 more, fit into the score of an ending when they are
+added up within a block and the piece that leaves it."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,8 @@ class Unigram:
     def of(cls, model: bytes) -> Self | None:
         """From a serialized ModelProto.
 
-        None if it changes text before it is encoded, has no bytes, has scores that sums may round, or more
-        than the numbers here can hold.
+        None if it changes text before it is encoded, has no bytes or no piece for a space, has scores that
+        sums may round, or more than the numbers here can hold.
         """
         proto = sentencepiece_model_pb2.ModelProto.FromString(model)
         if not keeps_text(proto) or proto.normalizer_spec.add_dummy_prefix:
@@ -77,13 +80,16 @@ class Unigram:
             for number, (piece, score) in enumerate(zip(proto.pieces, text_scores(proto), strict=True))
             if score is not None
         ]
-        # Within a block and the piece that leaves it, sums of scores fit beside the rest of an ending.
-        most = (1 << 30) // (_BLOCK + (1 << _LENGTH_BITS))
-        if any(score % 1 or abs(score) > most or len(text) >= 1 << _LENGTH_BITS for text, _, score in found):
+        if any(
+            score % 1 or abs(score) > MOST_UNITS or len(text) >= 1 << _LENGTH_BITS for text, _, score in found
+        ):
             return None
-        if len(set().union(*(text for text, _, _ in found))) >= 1 << _COLUMN_BITS or len(found) >= _BYTES:
+        texts = {text for text, _, _ in found}
+        # SentencePiece spells a space without a piece as the bytes of its sign.
+        if SPACE not in texts or len(set().union(*texts)) >= 1 << _COLUMN_BITS or len(proto.pieces) > _BYTES:
             return None
-        return cls(**_tables(proto, [(text, number, int(score)) for text, number, score in found]))
+        tables = _tables(proto, [(text, number, int(score)) for text, number, score in found])
+        return cls(**tables) if len(tables["cells"]) <= 1 << _BASE_BITS else None
 
     def encode(self, texts: list[str]) -> list[NDArray[np.int32]]:
         """The ids of each text.
@@ -278,7 +284,7 @@ def _encode(  # type: ignore[no-untyped-def]
 def _find(by, block, cells, endings, found, counts, walking, bases):  # type: ignore[no-untyped-def]
     """All pieces that begin at each of `block` characters, the shortest first.
 
-    All numbers are unsigned: an index that may be negative costs as much again, to be counted from the end.
+    Indices are unsigned: of a signed one, Numba asks each time whether it counts from the end.
 
     Args:
         by: columns of the characters and of all after them.

@@ -31,8 +31,8 @@ that come nearest to 1 one after the other (Amsel et al. 2025, "The Polar Expres
 https://arxiv.org/abs/2505.16932, theorem 4.1) for singular values from 0.01 on, which end between 0.72 and
 1.28. Smaller ones grow up to 485 and 78 times."""
 _MARGINS = {3: 1.01, 5: 1.0}
-"""By how much matrices are made smaller than a norm of 1. In bfloat16 rounding may bring a singular value above
-1, where three steps, unlike five, let it grow without bound. Amsel et al. leave 1 % as well."""
+"""By how much matrices are made smaller than a norm of 1. In bfloat16 rounding may bring a singular value
+above 1, where three steps, unlike five, let it grow without bound. Amsel et al. leave 1 % as well."""
 _EPS = 1e-7
 _ADAMW_RMS = 0.2
 """Usual root mean square of AdamW's updates at a rate of 1 (Liu et al. 2025)."""
