@@ -9,9 +9,10 @@ import pytest
 
 from tsumugu.cli import main
 from tsumugu.model.presets import PRESETS
+from tsumugu.planning.auto import training_of
 from tsumugu.planning.cluster import find_cluster
 from tsumugu.planning.page import plan_page
-from tsumugu.planning.planner import own_candidate, plan, workload
+from tsumugu.planning.planner import own_candidate, plan, vocab_size, workload
 from tsumugu.planning.writing import layout_keys, overrides, write_layout
 from tsumugu.recipe import load_recipe
 from tsumugu.training.layout import LayoutConfig
@@ -150,6 +151,13 @@ def test_a_batch_that_warms_up_has_the_tokens_that_it_has() -> None:
     warm = load_recipe(LINE, ["pretrain.batch_size_warmup={start: 64, steps: 100000}"])
     whole = workload(load_recipe(LINE))
     assert 0.6 * whole.tokens < workload(warm).tokens < 0.9 * whole.tokens
+
+
+def test_a_plan_has_the_recipe_s_steps_of_newton_schulz() -> None:
+    recipe = load_recipe(LINE, ["pretrain.optimizer={name: muon, learning_rate: 1.0e-3, muon_ns_steps: 3}"])
+    assert workload(recipe).muon_ns_steps == 3
+    cluster = find_cluster("64xA100-80GB")
+    assert training_of(recipe, vocab_size(recipe), cluster).muon_ns_steps == 3
 
 
 def test_write_layout_needs_one(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import yaml
 from tsumugu.cli import main
 from tsumugu.engine import Resources
 from tsumugu.errors import TsumuguError
+from tsumugu.model.counts import muon_flops
 from tsumugu.recipe import load_recipe
 from tsumugu.study import running
 from tsumugu.study.config import StudyConfig, load_study
@@ -243,6 +244,27 @@ def test_steps_that_are_not_applied_take_flops_too(write_study: Callable[..., Pa
         assert outcome.tokens == (12 - skipped) * per_step
         flops.add(summarize([trial], [outcome]).flops)
     assert len(flops) == 1
+
+
+def test_flops_have_the_steps_of_newton_schulz_in_them(
+    write_study: Callable[..., Path], tmp_path: Path
+) -> None:
+    axes: dict[str, dict[str, dict[str, Any]]] = {
+        "optimizer": {"adamw": {"pretrain.optimizer.name": "adamw"}}
+    }
+    for steps in (3, 5):
+        muon = {"pretrain.optimizer.name": "muon", "pretrain.optimizer.muon_ns_steps": steps}
+        axes["optimizer"][f"muon {steps}"] = muon
+    found = []
+    for trial in read(write_study(axes=axes, seeds=[0]), tmp_path):
+        folder = trial.folder / "pretrain"
+        folder.mkdir(parents=True)
+        row = {"step": 12, "loss": 3.0, "seconds": 1.0, "samples": 12, "tokens": 100}
+        (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+        found.append(summarize([trial], [outcome_of(trial)]).flops)
+    without, three, five = found
+    assert three - without == 12 * muon_flops(trial.recipe.model, 3)
+    assert five - without == 12 * muon_flops(trial.recipe.model, 5)
 
 
 def test_a_training_with_other_keys_is_another_trial(
