@@ -1,5 +1,6 @@
 """The benchmarks' harness: fair conditions, honest rows. No test here depends on a timing."""
 
+import ast
 import json
 import os
 import subprocess
@@ -236,3 +237,27 @@ def test_without_a_gpu_nothing_is_said_about_one(monkeypatch: pytest.MonkeyPatch
 
 def test_the_page_shows_the_results_that_are_there() -> None:
     assert summary.summary() in summary.PAGE.read_text(encoding="utf-8")
+
+
+def _imports(script: Path) -> set[str]:
+    """Modules that a benchmark imports where it begins, by itself or by its neighbours."""
+    found: set[str] = set()
+    for node in ast.parse(script.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(str(node.module))
+    return found.union(
+        *(_imports(path) for name in found if (path := script.parent / f"{name}.py").is_file())
+    )
+
+
+def test_a_benchmark_that_trains_asks_for_torch() -> None:
+    trains = ("torch", "tsumugu.training.blocks", "tsumugu.study.running")
+    asking = 0
+    for script in sorted((ROOT / "benchmarks").glob("*_*.py")):
+        if "def main" in script.read_text(encoding="utf-8") and _imports(script) & {*trains}:
+            requirements = ROOT / "benchmarks" / "requirements" / f"{script.stem}.txt"
+            assert "torch==" in requirements.read_text(encoding="utf-8"), script.name
+            asking += 1
+    assert asking > 5
