@@ -67,10 +67,6 @@ _JSON_LINES = "documents.jsonl"
 """Megatron-LM's input."""
 _START = np.array([1], dtype="<u2")
 """`<s>`"""
-_WHY_NOT_MORE = (
-    "Megatron-LM encodes with SentencePiece, which is more than half of its work; ours, with reading, "
-    "counting and writing, still takes two thirds of the time that SentencePiece takes to encode"
-)
 
 
 def main() -> None:
@@ -123,7 +119,6 @@ def main() -> None:
         clock: str,
         goal: float,
         size: float,
-        why: str = "",
         versions: dict[str, str] | None = None,
     ) -> Row:
         results = {run["digest"] for run in found[ours] + found[peer]}
@@ -134,7 +129,6 @@ def main() -> None:
             unit=unit,
             goal=goal,
             equal_results=len(results) == 1,
-            why=why,
             details={ours: found[ours], peer: found[peer], "megabytes": round(size, 1), **(versions or {})},
         )
 
@@ -167,7 +161,6 @@ def main() -> None:
             clock="wall",
             goal=3.0,
             size=megabytes,
-            why=_WHY_NOT_MORE,
             versions={"Megatron-LM": commit_of(megatron)},
         )
         rows.insert(1, beside_megatron)
@@ -270,10 +263,9 @@ class _Seat:
 
 def _wait_for_all(seat: _Seat) -> None:
     """Keep a worker here until each has one such task, so that none is still starting or importing."""
-    # Where pandas is installed, Arrow imports it for the first array, as Numba does SciPy for compiled code.
+    # Where pandas is installed, Arrow imports it for the first array.
     pa.array([])
-    for name in ("scipy.linalg", "tsumugu.tokenizer.unigram"):
-        import_module(name)
+    import_module("tsumugu.tokenizer.unigram")
     seat.output.touch()
     while len(list(seat.output.parent.iterdir())) < _WORKERS:
         time.sleep(0.01)
