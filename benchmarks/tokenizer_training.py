@@ -90,7 +90,7 @@ def main() -> None:
                 "peak memory",
                 "GB",
                 memory,
-                "two Python processes with Arrow, 0.2 GB whatever the text, come on top",
+                "two Python processes with Arrow, 0.04 GB whatever the text, come on top",
             ),
         )
     ]
