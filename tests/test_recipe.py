@@ -66,7 +66,7 @@ def test_all_mistakes_are_told_at_once_with_file_key_found_and_allowed(recipe_pa
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("tokenizer.vocab_size=294", "needs at least 295 pieces"),
+        ("tokenizer.vocab_size=295", "needs at least 296 pieces"),
         ("model.hidden_size=6", "must be even"),
         ("pretrain.sequence_length=4096", "has only model.max_position_embeddings = 128"),
         ("pretrain.schedule.warmup_steps=41", "is more than steps = 40"),
