@@ -202,10 +202,10 @@ def _double_array(parents, by, pieces, columns):  # type: ignore[no-untyped-def]
                 size *= 2
             base = place - first
             fits = not is_base[base]
-            for child in ours:
-                # The first has room.
-                if fits and free[base + by[child]] != base + by[child]:
+            for child in ours[1:]:
+                if free[base + by[child]] != base + by[child]:
                     fits = False
+                    break
         last[alike] = place
         bases[node] = base
         is_base[base] = True
