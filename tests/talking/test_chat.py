@@ -162,10 +162,30 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], lo
         time.sleep(0.02)
 
 
+def say_nothing_but(folder: Path, piece: str) -> None:
+    """Let a GPT-2 write one piece again and again, whatever it is asked.
+
+    What a random model says depends on how far it was let speak before, and may be nothing at all.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    token = tokenizer.convert_tokens_to_ids(piece)
+    assert token != tokenizer.unk_token_id
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        model.transformer.ln_f.weight.zero_()
+        model.transformer.ln_f.bias.fill_(1)
+        model.lm_head.weight[token] = 10
+    model.save_pretrained(folder)
+
+
 def test_ctrl_c_stops_the_answer_and_not_the_program(finished_run: Path, tmp_path: Path) -> None:
-    # An answer that has no end of its own.
     settings: dict[str, object] = {"do_sample": False, "repetition_penalty": 1.0}
-    folder = write_talker(tmp_path / "model", finished_run / "release", positions=100_000, settings=settings)
+    folder = write_talker(
+        tmp_path / "model", finished_run / "release", "gpt2", positions=100_000, settings=settings
+    )
+    say_nothing_but(folder, "の")
     out, err, file = tmp_path / "out", tmp_path / "err", tmp_path / "talk.json"
     command = [sys.executable, "-m", "tsumugu", "chat", str(folder), "--max-new-tokens", "90000"]
     with out.open("wb") as stdout, err.open("wb") as stderr:
@@ -181,7 +201,6 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(finished_run: Path, tmp_pat
         for turn, question in enumerate(("港町は？", "駅前は？")):
             seen = out.stat().st_size
             say(question)
-            # A control character of an answer is shown in twelve bytes.
             wait_for(lambda seen=seen: out.stat().st_size > seen + 300, process, err)  # type: ignore[misc]
             os.kill(process.pid, signal.SIGINT)
             wait_for(
