@@ -50,7 +50,8 @@ def run_ours(pages: Path) -> dict[str, int]:
         measured = [part.documents for part in parts]
         decided = decide(measured, config=config, work=work / "dedup", resources=Resources(workers=1))
         for index, (part, decision) in enumerate(zip(parts, decided, strict=True)):
-            write_part(WriteTask(part.documents, decision, part.quarantine, run, shard_name(index)))
+            counted = work / "counted" / f"{index:05d}.json"
+            write_part(WriteTask(part.documents, decision, part.quarantine, run, shard_name(index), counted))
         return {
             "pages": sum(pq.read_metadata(path).num_rows for path in measured),
             "kept": sum(pq.read_metadata(path).num_rows for path in (run / "documents").glob("*.parquet")),

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tsumugu.corpus.inputs import listed_once
 from tsumugu.engine import Resources, check_engine
 from tsumugu.errors import TsumuguError
 from tsumugu.files import (
@@ -115,7 +116,8 @@ def run_stages(
             if only_last and stage.name != last:
                 _check_done(stage, recipe, run_folder)
                 continue
-            _run_stage(stage, recipe, run_folder, resources=resources, say=say)
+            with listed_once():
+                _run_stage(stage, recipe, run_folder, resources=resources, say=say)
             if stage.name == last:
                 return
 

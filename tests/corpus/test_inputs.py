@@ -8,7 +8,7 @@ import fsspec
 import pytest
 
 from tsumugu.corpus.config import Input
-from tsumugu.corpus.inputs import InputFile, find_files, fingerprint_inputs, plan_shards
+from tsumugu.corpus.inputs import InputFile, find_files, fingerprint_inputs, listed_once, plan_shards
 from tsumugu.corpus.reading import Failure, Page, read_records
 from tsumugu.corpus.remote import open_remote
 from tsumugu.errors import TsumuguError
@@ -142,6 +142,20 @@ def test_the_fingerprint_changes_with_the_pages(tmp_path: Path) -> None:
     assert before == fingerprint_inputs([entry(tmp_path)])
     os.utime(tmp_path / "a.html", ns=(0, 0))
     assert fingerprint_inputs([entry(tmp_path)]) != before
+
+
+def test_a_moment_in_which_files_are_listed_once(tmp_path: Path) -> None:
+    write(tmp_path, "a.html")
+    with listed_once():
+        before = fingerprint_inputs([entry(tmp_path)])
+        write(tmp_path, "b.html")
+        # What is read is what the fingerprint tells of.
+        assert [file.name for file in find_files([entry(tmp_path)])] == ["a.html"]
+        assert fingerprint_inputs([entry(tmp_path)]) == before
+        assert len(find_files([entry(tmp_path, "other")])) == 2
+        find_files([entry(tmp_path)]).clear()
+        assert len(find_files([entry(tmp_path)])) == 1
+    assert len(find_files([entry(tmp_path)])) == 2
 
 
 def test_shards_follow_the_files_and_large_plain_lines_are_divided(tmp_path: Path) -> None:

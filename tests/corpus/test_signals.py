@@ -16,7 +16,7 @@ from conftest import japanese_text
 from tsumugu.corpus import signals
 from tsumugu.corpus.signal_names import MeasuredName
 from tsumugu.corpus.signals.automaton import build_automaton, count_apart, find_matches
-from tsumugu.corpus.signals.classes import CLASSES, DIGIT, SPACE
+from tsumugu.corpus.signals.classes import CLASSES, DIGIT, SPACE, SYMBOLS_END
 
 TEXTS = [
     japanese_text(1),
@@ -68,6 +68,12 @@ def test_classes_of_digits_and_spaces_are_those_of_regular_expressions() -> None
     every = [chr(code) for code in range(sys.maxunicode + 1)]
     assert [c for c in every if re.match(r"\d", c)] == [every[c] for c in np.flatnonzero(CLASSES == DIGIT)]
     assert [c for c in every if c.isspace()] == [every[c] for c in np.flatnonzero(CLASSES == SPACE)]
+
+
+def test_no_symbol_stands_where_none_is_looked_for() -> None:
+    every = range(sys.maxunicode + 1)
+    symbols = [code for code in every if unicodedata.category(chr(code))[0] in "SP"]
+    assert max(symbols) < SYMBOLS_END
 
 
 @pytest.mark.parametrize("text", TEXTS)

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import yaml
 from numpy.typing import NDArray
 
+from tsumugu.corpus.columns import read_columns
 from tsumugu.errors import TsumuguError
 from tsumugu.files import read_json
 
@@ -73,7 +74,7 @@ class FinishedCorpus:
         """One table per shard with those of `columns` that this run has."""
         present = [name for name in dict.fromkeys(columns) if name in self.columns]
         for path in self.shards:
-            yield pq.read_table(path, columns=present)
+            yield read_columns(path, present)
 
 
 def open_corpus(run: Path) -> FinishedCorpus:

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tsumugu.corpus.columns import read_columns
 from tsumugu.corpus.decisions import Threshold, signal_columns
 from tsumugu.corpus.tables import read_rows
 
@@ -73,7 +73,7 @@ def near_thresholds(
     ]
     best: list[list[_Candidate]] = [[] for _ in bounds]
     for shard, path in enumerate(measured):
-        table = pq.read_table(path, columns=["id", *{rule.signal for rule in thresholds}])
+        table = read_columns(path, ["id", *{rule.signal for rule in thresholds}])
         columns = signal_columns(table, table.column_names[1:])
         fails = np.array([rule.fails(columns[rule.signal]) for rule in thresholds])
         ranks = _ranks(table["id"])
@@ -136,7 +136,7 @@ def duplicate_clusters(
     """
     sizes: dict[tuple[str, str], int | None] = {}
     for path in decided:
-        table = pq.read_table(path, columns=["reason", "cluster_size", "duplicate_of"])
+        table = read_columns(path, ["reason", "cluster_size", "duplicate_of"])
         table = table.filter(pc.is_valid(table["duplicate_of"]))
         for row in (
             table.group_by(["reason", "duplicate_of"]).aggregate([("cluster_size", "max")]).to_pylist()
@@ -148,8 +148,8 @@ def duplicate_clusters(
     places: dict[str, _Candidate] = {}
     members: dict[tuple[str, str], list[str]] = {pair: [] for pair in sizes}
     for shard, (path, decision) in enumerate(zip(measured, decided, strict=True)):
-        ids = pq.read_table(path, columns=["id"])["id"]
-        table = pq.read_table(decision, columns=["reason", "duplicate_of"]).append_column("id", ids)
+        ids = read_columns(path, ["id"])["id"]
+        table = read_columns(decision, ["reason", "duplicate_of"]).append_column("id", ids)
         for row in np.flatnonzero(pc.is_in(ids, wanted)):
             places[ids[row].as_py()] = _Candidate(shard, int(row), ids[row].as_py(), 0.0, ())
         for row in np.flatnonzero(pc.is_in(table["duplicate_of"], wanted)):

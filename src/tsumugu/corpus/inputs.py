@@ -36,8 +36,7 @@ _SUFFIXES: dict[str, Kind] = {
     ".arc": "warc",
 }
 _TO_THE_END = 2**63 - 1
-_Fingerprint = list[tuple[str, str, int, str]]
-_listed: ContextVar[dict[tuple[str, ...], _Fingerprint] | None] = ContextVar("listed", default=None)
+_listed: "ContextVar[dict[tuple[str, ...], list[InputFile]] | None]" = ContextVar("listed", default=None)
 """What `listed_once` remembers, by inputs."""
 
 
@@ -113,6 +112,16 @@ def find_files(inputs: Sequence[Input]) -> list[InputFile]:
     Raises:
         TsumuguError: an input does not exist, holds no file that we can read, or cannot be reached.
     """
+    known = _listed.get()
+    if known is None:
+        return _find_files(inputs)
+    key = tuple(entry.model_dump_json() for entry in inputs)
+    if key not in known:
+        known[key] = _find_files(inputs)
+    return list(known[key])
+
+
+def _find_files(inputs: Sequence[Input]) -> list[InputFile]:
     found = [_candidates(entry) for entry in inputs]
     if not any(found):
         paths = ", ".join(repr(entry.path) for entry in inputs)
@@ -133,21 +142,18 @@ def find_files(inputs: Sequence[Input]) -> list[InputFile]:
     ]
 
 
-def fingerprint_inputs(inputs: Sequence[Input]) -> _Fingerprint:
+def fingerprint_inputs(inputs: Sequence[Input]) -> list[tuple[str, str, int, str]]:
     """Source, name, size and version of every file: changes when the pages change."""
-    known, key = _listed.get(), tuple(entry.model_dump_json() for entry in inputs)
-    if known is not None and key in known:
-        return known[key]
-    found = [(file.source, file.name, file.bytes, file.version) for file in find_files(inputs)]
-    if known is not None:
-        known[key] = found
-    return found
+    return [(file.source, file.name, file.bytes, file.version) for file in find_files(inputs)]
 
 
 @contextmanager
 def listed_once() -> Iterator[None]:
-    """Within it, inputs are listed once for all fingerprints: for a moment in which many recipes are asked
-    about, whose inputs may be thousands of files."""
+    """Within it, the same inputs are listed once, however often they are asked for.
+
+    So a stage reads the files that its fingerprint tells of, and many recipes are compared in a moment,
+    whose inputs may be thousands of files.
+    """
     token = _listed.set({})
     try:
         yield

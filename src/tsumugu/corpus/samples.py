@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
+from tsumugu.corpus.columns import read_columns
 from tsumugu.corpus.config import SIGNALS
 from tsumugu.corpus.tables import read_rows
 
@@ -23,8 +22,8 @@ def examples_by_reason(measured: Sequence[Path], decided: Sequence[Path]) -> dic
     """For every reason, up to 20 documents: beginning, address, signals; `kept` is one of the keys."""
     found: dict[str, list[tuple[str, int, int]]] = {}
     for shard, (path, decision) in enumerate(zip(measured, decided, strict=True)):
-        ids = pq.read_table(path, columns=["id"])["id"].to_pylist()
-        reasons = pq.read_table(decision, columns=["reason"])["reason"].to_pylist()
+        ids = read_columns(path, ["id"])["id"].to_pylist()
+        reasons = read_columns(decision, ["reason"])["reason"].to_pylist()
         for row, (name, reason) in enumerate(zip(ids, reasons, strict=True)):
             found.setdefault(reason or KEPT, []).append((name, shard, row))
         found = {reason: sorted(places)[:PER_REASON] for reason, places in found.items()}

@@ -3,6 +3,7 @@
 read -> extract -> transform -> signals -> rules      one task per shard, in parallel
 duplicates, contamination                             on keys, in parallel over bands and parts
 documents, decisions, quarantine                      one task per part, in parallel
+examples to look at                                   one task per view, in parallel
 
 A shard is measured into one or more parts of bounded size, so that no later step holds more text
 than a part, whatever the size of an input file.
@@ -11,16 +12,10 @@ than a part, whatever the size of an input file.
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from tsumugu.corpus import dedup
 from tsumugu.corpus.composing import add_statistics
-from tsumugu.corpus.examples import duplicate_clusters, near_thresholds
 from tsumugu.corpus.inputs import find_files, plan_shards
 from tsumugu.corpus.measuring import (
     MeasureTask,
@@ -30,9 +25,9 @@ from tsumugu.corpus.measuring import (
     measured_parts,
     read_facts,
 )
-from tsumugu.corpus.samples import examples_by_reason
 from tsumugu.corpus.tables import shard_name
-from tsumugu.corpus.writing import QUARANTINED, WriteTask, write_part
+from tsumugu.corpus.views import VIEWS, ViewTask, write_view
+from tsumugu.corpus.writing import WriteTask, read_counts, write_part
 from tsumugu.engine import kept_workers, map_shards
 from tsumugu.errors import TsumuguError
 from tsumugu.files import write_aside, write_json
@@ -67,21 +62,21 @@ def run(context: StageContext) -> Counts:
             quarantined=part.quarantine,
             folder=folder,
             name=shard_name(index),
+            output=work / "counted" / f"{index:05d}.json",
         )
         for index, (part, decision) in enumerate(zip(parts, decided, strict=True))
     ]
     map_shards(write_part, written, resources=context.resources, description="corpus: write")
 
-    write_json(folder / "examples.json", examples_by_reason(measured, decided))
+    views = [ViewTask(tuple(measured), tuple(decided), config, folder / name) for name in VIEWS]
+    map_shards(write_view, views, resources=context.resources, description="corpus: examples")
     write_json(folder / "rules.json", [rule.model_dump() for rule in config.effective_rules])
-    write_json(folder / "near_thresholds.json", near_thresholds(measured, config.effective_rules))
-    write_json(folder / "clusters.json", duplicate_clusters(measured, decided))
     report = work / "dedup" / "contamination" / CONTAMINATION
     if report.exists():
         with write_aside(folder / CONTAMINATION) as aside:
             shutil.copyfile(report, aside)
     facts = [read_facts(task.output) for task in tasks]
-    counts = _count(folder, written, came_in=sum(one.came_in for one in facts))
+    counts = _count(written, came_in=sum(one.came_in for one in facts))
     return counts | _sum_facts(facts)
 
 
@@ -95,49 +90,31 @@ def _sum_facts(shards: Sequence[ShardFacts]) -> Counts:
     return {"skipped": dict(sorted(skipped.items())), "hojichar": statistics}
 
 
-def _count(folder: Path, written: Sequence[WriteTask], *, came_in: int) -> Counts:
-    """Count the files that were written, and insist that nothing was lost since it was read."""
+def _count(written: Sequence[WriteTask], *, came_in: int) -> Counts:
+    """Add up what was written, and insist that nothing was lost since it was read."""
+    parts = [read_counts(task) for task in written]
     reasons: Counter[str] = Counter()
     sources: dict[str, Counter[str]] = {}
-    documents = quarantined = characters = text_bytes = 0
-    for task in written:
-        reasons.update(_values(task.output, "reason").drop_null().to_pylist())
-        quarantined += pq.read_metadata(folder / "quarantine" / task.name).num_rows
-        for incoming in (task.measured, task.quarantined):
-            for source, number in _tally(_values(incoming, "source")):
-                sources.setdefault(source, Counter())["in"] += number
-        kept = folder / "documents" / task.name
-        for source, number in _tally(_values(kept, "source")):
-            sources[source]["kept"] += number
-        for batch in pq.ParquetFile(kept).iter_batches(columns=["text"]):
-            documents += len(batch)
-            characters += pc.sum(pc.utf8_length(batch["text"])).as_py() or 0
-            text_bytes += pc.sum(pc.binary_length(batch["text"])).as_py() or 0
-
-    dropped = {reason: number for reason, number in sorted(reasons.items()) if reason != QUARANTINED}
+    for part in parts:
+        reasons.update(part.dropped_by_reason)
+        for name, found in part.sources.items():
+            sources.setdefault(name, Counter()).update(found)
+    dropped = dict(sorted(reasons.items()))
     counts: dict[str, Any] = {
         "in": came_in,
-        "kept": documents,
+        "kept": sum(part.kept for part in parts),
         "dropped": sum(dropped.values()),
-        "quarantined": quarantined,
+        "quarantined": sum(part.quarantined for part in parts),
         "dropped_by_reason": dropped,
-        "characters": characters,
-        "bytes": text_bytes,
+        "characters": sum(part.characters for part in parts),
+        "bytes": sum(part.bytes for part in parts),
         "sources": {name: {"in": found["in"], "kept": found["kept"]} for name, found in sources.items()},
     }
     if counts["in"] != counts["kept"] + counts["dropped"] + counts["quarantined"]:
         raise AssertionError(f"documents were lost or doubled: {counts}")
-    if documents == 0:
+    if counts["kept"] == 0:
         raise TsumuguError(
-            f"corpus: none of {came_in} documents is left: {dropped}, {quarantined} quarantined. "
+            f"corpus: none of {came_in} documents is left: {dropped}, {counts['quarantined']} quarantined. "
             f"Look at the thresholds of corpus.rules."
         )
     return counts
-
-
-def _values(path: Path, column: str) -> pa.ChunkedArray:
-    return pq.read_table(path, columns=[column])[column]
-
-
-def _tally(values: pa.ChunkedArray) -> list[tuple[str, int]]:
-    return [(found["values"], found["counts"]) for found in pc.value_counts(values).to_pylist()]

@@ -1,18 +1,21 @@
-"""One measured part and the decisions on it, to the three tables that a run keeps."""
+"""One measured part and the decisions on it, to the three tables that a run keeps, and their counts."""
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tsumugu.corpus.columns import read_columns
 from tsumugu.corpus.config import SIGNALS
 from tsumugu.corpus.dedup.removing import cut_spans
 from tsumugu.corpus.tables import DECISIONS, DOCUMENTS, table_writer
-from tsumugu.files import write_aside
+from tsumugu.files import read_json, write_aside, write_json
 
 QUARANTINED = "quarantined"
 _ADDRESS = ["id", "source", "url"]
@@ -29,18 +32,74 @@ class WriteTask:
     quarantined: Path
     folder: Path
     name: str
+    output: Path
+    """The counts as JSON; written last, so that it stands for the three tables."""
 
-    @property
-    def output(self) -> Path:
-        """Written last, so that it stands for all three files."""
-        return self.folder / "decisions" / self.name
+
+@dataclass(frozen=True)
+class PartCounts:
+    """What the tables of one part hold."""
+
+    kept: int
+    dropped_by_reason: dict[str, int]
+    quarantined: int
+    characters: int
+    """Of the texts that are kept."""
+    bytes: int
+    """Of the same in UTF-8."""
+    sources: dict[str, dict[str, int]]
+    """`in` and `kept` of each source, in the order in which they come."""
 
 
 def write_part(task: WriteTask) -> None:
-    """Write one part's documents, quarantine and decisions."""
+    """Write one part's documents, quarantine and decisions, and count what was written."""
+    _write_tables(task)
+    write_json(task.output, asdict(_count(task)))
+
+
+def read_counts(task: WriteTask) -> PartCounts:
+    """What `write_part` counted."""
+    return PartCounts(**read_json(task.output))
+
+
+def _count(task: WriteTask) -> PartCounts:
+    """Count the files as they are on disk."""
+    reasons = Counter(read_columns(task.folder / "decisions" / task.name, ["reason"])["reason"].to_pylist())
+    sources: dict[str, Counter[str]] = {}
+    for incoming in (task.measured, task.quarantined):
+        for source, number in _tally(incoming):
+            sources.setdefault(source, Counter())["in"] += number
+    documents = task.folder / "documents" / task.name
+    for source, number in _tally(documents):
+        sources[source]["kept"] += number
+    kept = characters = text_bytes = 0
+    with pq.ParquetFile(documents) as file:
+        for batch in file.iter_batches(columns=["text"]):
+            kept += len(batch)
+            characters += pc.sum(pc.utf8_length(batch["text"])).as_py() or 0
+            text_bytes += pc.sum(pc.binary_length(batch["text"])).as_py() or 0
+    return PartCounts(
+        kept=kept,
+        dropped_by_reason={
+            reason: reasons[reason] for reason in reasons if reason not in (None, QUARANTINED)
+        },
+        quarantined=pq.read_metadata(task.folder / "quarantine" / task.name).num_rows,
+        characters=characters,
+        bytes=text_bytes,
+        sources={name: {"in": found["in"], "kept": found["kept"]} for name, found in sources.items()},
+    )
+
+
+def _tally(table: Path) -> list[tuple[str, int]]:
+    """How many rows of each source a table has."""
+    counts = pc.value_counts(read_columns(table, ["source"])["source"]).to_pylist()
+    return [(found["values"], found["counts"]) for found in counts]
+
+
+def _write_tables(task: WriteTask) -> None:
     with table_writer(task.folder / "documents" / task.name, DOCUMENTS) as write:
         for documents, decided in _portions(task, DOCUMENTS.names, ["reason", "removals"]):
-            kept = pa.compute.is_null(decided["reason"])
+            kept = pc.is_null(decided["reason"])
             removals = decided["removals"].filter(kept).to_pylist()
             columns: dict[str, Any] = documents.filter(kept).to_pydict()
             columns["text"] = [
@@ -52,19 +111,19 @@ def write_part(task: WriteTask) -> None:
     with write_aside(task.folder / "quarantine" / task.name) as aside:
         shutil.copyfile(task.quarantined, aside)
 
-    with table_writer(task.output, DECISIONS) as write:
+    with table_writer(task.folder / "decisions" / task.name, DECISIONS) as write:
         for measured, decided in _portions(task, [*_ADDRESS, *SIGNALS], _DECIDED):
             reason = decided["reason"]
             write(
                 {
                     **{name: decided[name] for name in _DECIDED},
                     **{name: measured[name] for name in _ADDRESS},
-                    "kept": pa.compute.is_null(reason),
+                    "kept": pc.is_null(reason),
                     **{name: measured[name] for name in SIGNALS},
                 }
             )
         # What was quarantined came in too: every document has a row, and only these lack signals.
-        lost = pq.read_table(task.quarantined, columns=["id", "source", "path"])
+        lost = read_columns(task.quarantined, ["id", "source", "path"])
         columns = {name: pa.nulls(len(lost), DECISIONS.field(name).type) for name in DECISIONS.names}
         columns |= {"id": lost["id"], "source": lost["source"], "url": lost["path"]}
         write({**columns, "kept": [False] * len(lost), "reason": [QUARANTINED] * len(lost)})
@@ -74,7 +133,7 @@ def _portions(
     task: WriteTask, columns: list[str], decided: list[str]
 ) -> Iterator[tuple[pa.RecordBatch, pa.Table]]:
     """Rows of the part with the decisions on them, a few thousand at a time."""
-    decisions = pq.read_table(task.decided, columns=decided)
+    decisions = read_columns(task.decided, decided)
     first = 0
     for batch in pq.ParquetFile(task.measured).iter_batches(batch_size=_ROWS, columns=columns):
         yield batch, decisions.slice(first, len(batch)).combine_chunks()

@@ -30,8 +30,8 @@ from dedup_texts import (
 from conftest import japanese_text
 from tsumugu.corpus.config import CorpusConfig, DedupConfig, Input, RepeatedLines, RepeatedSubstrings
 from tsumugu.corpus.dedup import decide, key_schema, keys
-from tsumugu.corpus.dedup.joining import JoinTask, join
-from tsumugu.corpus.dedup.shards import save_array
+from tsumugu.corpus.dedup.joining import JoinTask, divide_columns, join
+from tsumugu.corpus.dedup.shards import AT_ONCE, save_array
 from tsumugu.engine import Resources, kept_workers
 
 
@@ -191,10 +191,32 @@ def test_keys_that_do_not_fit_into_memory_are_joined_in_parts(tmp_path: Path) ->
     pairs = []
     for at_once in (10_000, 60):
         output = tmp_path / f"{at_once}.parquet"
-        join(JoinTask(measured, "band_003", None, path, output, at_once=at_once))
+        join(JoinTask(measured, ("band_003",), None, path, output, at_once=at_once))
         pairs.append(sorted((row["left"], row["right"]) for row in pq.read_table(output).to_pylist()))
     assert pairs[0] == pairs[1]
     assert len(pairs[0]) > 10
+
+
+def test_short_columns_of_keys_are_read_together(tmp_path: Path) -> None:
+    columns = [f"band_{band:03d}" for band in range(20)]
+    assert divide_columns(columns, 100) == [tuple(columns[first : first + 5]) for first in (0, 5, 10, 15)]
+    assert list(map(len, divide_columns(columns, AT_ONCE // 3))) == [3, 3, 3, 3, 3, 3, 2]
+    assert divide_columns(columns, AT_ONCE + 1) == [(column,) for column in columns]
+    assert divide_columns([], 5) == []
+
+    texts = near_duplicates(originals=60)
+    measured = tuple(measure(tmp_path, texts, ONLY_NEAR, per_shard=50))
+    path = save_array(tmp_path / "alive.npy", np.arange(len(texts)) % 7 != 0)
+
+    def pairs(name: str, columns: tuple[str, ...], check: str | None = None) -> list[dict[str, int]]:
+        join(JoinTask(measured, columns, check, path, tmp_path / name))
+        found: list[dict[str, int]] = pq.read_table(tmp_path / name).to_pylist()
+        return found
+
+    for check in (None, "exact_check"):
+        alone = [pair for column in columns[:3] for pair in pairs(column, (column,), check)]
+        assert pairs("together", tuple(columns[:3]), check) == alone
+    assert alone == []  # Near duplicates are not equal.
 
 
 def test_keys_fit_their_schema() -> None:

@@ -26,11 +26,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tsumugu.corpus.columns import read_columns
 from tsumugu.corpus.config import CorpusConfig, DedupConfig
 from tsumugu.corpus.dedup import groups, shards
 from tsumugu.corpus.dedup.contained import find_contained
 from tsumugu.corpus.dedup.contamination import find_contaminated
-from tsumugu.corpus.dedup.joining import JoinTask, join, unite_pairs
+from tsumugu.corpus.dedup.joining import JoinTask, divide_columns, join, unite_pairs
 from tsumugu.corpus.dedup.keys import band_column
 from tsumugu.corpus.dedup.removing import REMOVALS, RemovalTask, mark_removals, read_removals
 from tsumugu.corpus.dedup.repeats import find_frequent
@@ -123,13 +124,15 @@ def _find_duplicates(
     def join_columns(
         name: str, columns: Sequence[str], *, check: str | None = None, most: int = 2**62
     ) -> list[Path]:
-        alive_path = shards.save_array(work / name / "alive.npy", alive)
+        folder = work / name
+        alive_path = shards.save_array(folder / "alive.npy", alive)
         files = tuple(traits if name == "urls" else measured)
         tasks = [
-            JoinTask(files, column, check, alive_path, work / name / f"{column}.parquet", most)
-            for column in columns
+            JoinTask(files, some, check, alive_path, folder / f"{some[0]}-{some[-1]}.parquet", most)
+            for some in divide_columns(columns, len(alive))
         ]
-        shards.map_tasks(join, tasks, amount=len(alive), resources=resources, description=f"corpus: {name}")
+        amount = len(alive) * len(columns)
+        shards.map_tasks(join, tasks, amount=amount, resources=resources, description=f"corpus: {name}")
         return [task.output for task in tasks]
 
     def keep_one(parents: NDArray[np.int64], reason: int) -> None:
@@ -261,7 +264,7 @@ def _write(
     outputs = []
     for index, path in enumerate(measured):
         part = slice(int(offsets[index]), int(offsets[index + 1]))
-        reasons = pq.read_table(path, columns=["reason"])["reason"].combine_chunks()
+        reasons = read_columns(path, ["reason"])["reason"].combine_chunks()
         reasons = pc.if_else(pc.equal(reasons, ""), pa.array(_REASONS).take(pa.array(dropped[part])), reasons)
         kept = pc.equal(reasons, "")
         places = np.minimum(np.searchsorted(named, into[part]), max(len(named) - 1, 0))

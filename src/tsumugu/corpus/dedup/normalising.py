@@ -7,7 +7,7 @@ table over all code points does the work, and only texts with such a character g
 """
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -21,6 +21,7 @@ _MANY = np.uint32(1 << 31)
 _JOINING = np.uint32(1 << 30)
 """In the table: this character may join the one before it."""
 _RESULT = np.uint32((1 << 21) - 1)
+_RUN = 64
 _IDENTICAL = ((0x3400, 0x4DC0), (0x4E00, 0xA000), (0xAC00, 0xD7A4), (0xD800, 0xF900), (0x20000, 0x2F800),
               (0x2FA20, 0xE0000), (0xE1000, 0x110000))  # fmt: skip
 """Ranges of kanji, Korean syllables, private and unassigned characters that stay as they are."""
@@ -60,7 +61,7 @@ def _tables() -> tuple[NDArray[np.uint32], NDArray[np.int32], NDArray[np.uint32]
     firsts: dict[int, int] = {}
     start = 0
     for low, high in (*_IDENTICAL, (0x110000, 0x110000)):
-        for code in range(start, low):
+        for code in _changing(start, low):
             character = chr(code)
             decomposed = unicodedata.normalize("NFKD", character)
             firsts[code] = ord(decomposed[0])
@@ -75,6 +76,7 @@ def _tables() -> tuple[NDArray[np.uint32], NDArray[np.int32], NDArray[np.uint32]
                 table[code] = _MANY
                 several[code] = result
         start = high
+    # Characters that `_changing` leaves out have themselves as their first.
     for code, first in firsts.items():
         joining[code] |= joining[first]
     table[joining] |= _JOINING
@@ -83,6 +85,16 @@ def _tables() -> tuple[NDArray[np.uint32], NDArray[np.int32], NDArray[np.uint32]
     np.cumsum(many_starts, out=many_starts)
     many_codes, _ = code_points([several[code] for code in sorted(several)])
     return table, many_starts, many_codes
+
+
+def _changing(start: int, end: int) -> Iterator[int]:
+    """The code points of a range without the runs of them that stay as they are and join nothing."""
+    for first in range(start, end, _RUN):
+        codes = range(first, min(first + _RUN, end))
+        run = "".join(map(chr, codes))
+        same = unicodedata.normalize("NFKD", run) == run == comparable(run)
+        if not same or any(map(unicodedata.combining, run)):
+            yield from codes
 
 
 @njit(cache=True)

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numba import njit
 from numpy.typing import NDArray
 
+from tsumugu.corpus.columns import read_columns
 from tsumugu.corpus.dedup import shards
 from tsumugu.corpus.dedup.normalising import comparable_codes
 from tsumugu.corpus.dedup.repeats import find_repeated, mark_repeats, read_frequent
@@ -133,7 +133,7 @@ def cut_spans(text: str, spans: list[dict[str, int]] | None) -> str:
 
 def read_removals(path: Path) -> pa.Array:
     """The spans that `mark_removals` wrote, a list for each row."""
-    return pq.read_table(path, columns=["removals"])["removals"].combine_chunks().cast(REMOVALS)
+    return read_columns(path, ["removals"])["removals"].combine_chunks().cast(REMOVALS)
 
 
 @njit(cache=True)

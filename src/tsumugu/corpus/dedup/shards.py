@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tsumugu.engine import Resources, T, map_shards
+from tsumugu.corpus.columns import read_columns
+from tsumugu.engine import Resources, T, map_shards, workers_are_up
 from tsumugu.files import write_aside
 
 AT_ONCE = 2**22
@@ -42,9 +43,7 @@ def tables(shards: Sequence[Path], columns: Sequence[str]) -> Iterator[tuple[int
     """The row at which each shard begins, and its table of `columns`."""
     start = 0
     for path in shards:
-        # Not `read_table`: its data set machinery costs several milliseconds for each file.
-        with pq.ParquetFile(path) as file:
-            table = file.read(columns=list(columns))
+        table = read_columns(path, columns)
         yield start, table
         start += table.num_rows
 
@@ -113,7 +112,7 @@ def map_tasks(
     Args:
         amount: keys or characters that all tasks compare together.
     """
-    if amount > _SMALL:
+    if amount > _SMALL or (len(tasks) > 1 and workers_are_up(resources)):
         map_shards(function, tasks, resources=resources, description=description)
         return
     for task in tasks:

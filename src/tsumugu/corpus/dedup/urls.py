@@ -8,9 +8,9 @@ from pathlib import Path
 from urllib.parse import SplitResult, quote, urlsplit
 
 import numpy as np
-import pyarrow.parquet as pq
 import xxhash
 
+from tsumugu.corpus.columns import read_columns
 from tsumugu.corpus.dedup.shards import write_columns
 
 NO_DATE = np.iinfo(np.int64).min
@@ -76,10 +76,10 @@ def read_traits(task: TraitsTask) -> None:
     """Write `url_key` (uint64, 0 without an address) and `date` (int64) of one shard."""
     columns: dict[str, object] = {}
     if task.urls:
-        urls = pq.read_table(task.shard, columns=["url"])["url"].to_pylist()
+        urls = read_columns(task.shard, ["url"])["url"].to_pylist()
         columns["url_key"] = np.array([_key(url) for url in urls], dtype=np.uint64)
     if task.date_key is not None:
-        metadata = pq.read_table(task.shard, columns=["metadata"])["metadata"].to_pylist()
+        metadata = read_columns(task.shard, ["metadata"])["metadata"].to_pylist()
         columns["date"] = np.array([timestamp(entry, task.date_key) for entry in metadata], dtype=np.int64)
     write_columns(task.output, columns)
 

@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 KINDS = 13
 
 _EVERY = "".join(map(chr, range(sys.maxunicode + 1)))
+SYMBOLS_END = 0x20000
+"""Behind it are kanji, tags, private characters and unassigned ones: most of Unicode, and no symbol."""
 
 
 def matching(pattern: str) -> NDArray[np.bool_]:
@@ -40,7 +42,7 @@ def _class_table() -> NDArray[np.uint8]:
     """The class of every code point, as `uint8 [0x110000]`; later lines win over earlier ones."""
     table = np.full(sys.maxunicode + 1, OTHER, dtype=np.uint8)
     # Symbols and punctuation of all scripts: whatever is neither a word character nor a space.
-    for run in re.finditer(r"[^\w\s]+", _EVERY):
+    for run in re.finditer(r"[^\w\s]+", _EVERY[:SYMBOLS_END]):
         for code in range(*run.span()):
             if unicodedata.category(_EVERY[code])[0] in "SP":
                 table[code] = SYMBOL
