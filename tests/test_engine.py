@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tsumugu.engine import Engine, Resources, check_engine, kept_workers, map_shards
+from tsumugu.engine import Engine, Resources, check_engine, kept_workers, map_shards, workers_are_up
 from tsumugu.errors import TsumuguError
 
 
@@ -108,7 +108,10 @@ def test_kept_workers_live_on_until_one_is_killed(tmp_path: Path) -> None:
         return {task.output.read_text() for task in tasks}
 
     with kept_workers():
+        assert not workers_are_up(Resources(2))
         first = processes("a")
+        assert workers_are_up(Resources(2))
+        assert not workers_are_up(Resources(3))
         assert len(first) <= 2
         assert processes("b") <= first
         processes("killed", deaths=1)
@@ -116,4 +119,5 @@ def test_kept_workers_live_on_until_one_is_killed(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="cannot do failed"):
             map_shards(fail, [Note(tmp_path / "failed")], resources=Resources(2), description="test")
         assert len(processes("d")) <= 2
+    assert not workers_are_up(Resources(2))
     assert not processes("e") & first

@@ -6,6 +6,7 @@ finished tasks are never done again, and a worker that is killed costs one task:
 again in a new process.
 """
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -116,10 +117,19 @@ def kept_workers() -> Iterator[None]:
         _kept = None
 
 
+def workers_are_up(resources: Resources) -> bool:
+    """Whether `map_shards` would find running workers, so that even small tasks are worth giving away."""
+    return resources.engine == "local" and _kept is not None and _kept.has(resources.workers)
+
+
 class _KeptPool:
     def __init__(self) -> None:
         self._pool: ProcessPoolExecutor | None = None
         self._workers = 0
+
+    def has(self, workers: int) -> bool:
+        """Whether there is a pool of so many workers."""
+        return self._pool is not None and self._workers == workers
 
     def get(self, workers: int) -> ProcessPoolExecutor:
         """The pool, if it has so many workers; or else a new one in its place."""
@@ -208,3 +218,6 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
+    # What a worker holds is the system's to take back at once; Python gives it back piece by piece,
+    # which takes half a second. Whoever waits for the worker has its results by then.
+    atexit.register(os._exit, 0)
