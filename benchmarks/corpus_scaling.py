@@ -1,14 +1,15 @@
 """The corpus stage with two workers against one: at least 1.8 times the speed on two cores.
 
-Runs `tsumugu corpus` on the pages of the demo (or `--pages DIR`), with one worker and with two in
-turn, and compares wall seconds and the bytes that come out. What the rest of the machine did
-meanwhile is measured too: two workers cannot be twice as fast on cores that are taken. Nor can they
-where two cores are two threads of one, so the last row says what two independent processes gain.
+Runs `tsumugu corpus` on the pages of the demo (or `--pages DIR`) and on the texts of the data folder, with
+one worker and with two in turn, and compares wall seconds and the bytes that come out. What the rest of the
+machine did meanwhile is measured too: two workers cannot be twice as fast on cores that are taken. Nor can
+they where two cores are two threads of one, so the last row says what two independent processes gain.
 """
 
 import argparse
 import multiprocessing
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -16,9 +17,10 @@ from concurrent.futures import ProcessPoolExecutor, wait
 from pathlib import Path
 from statistics import median
 
+import pyarrow as pa
 import yaml
 
-from harness import ROOT, Row, print_table, write_result
+from harness import ROOT, Row, data_folder, print_table, write_result
 from processes import Cost, run_measured
 from tsumugu.files import read_json
 
@@ -48,7 +50,8 @@ def main() -> None:
     outputs: set[str] = set()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        recipe = _write_recipe(folder, options.pages)
+        texts = _write_texts(folder / "texts")
+        recipe = _write_recipe(folder, options.pages, texts)
         _corpus(recipe, folder / "warm-up", workers=1)
         for run in range(options.runs):
             for workers, into in costs.items():
@@ -59,20 +62,34 @@ def main() -> None:
                     f"{workers} worker(s): {cost.wall:.1f} s wall, {cost.cpu:.1f} CPU s; "
                     f"others used {cost.others_cpu:.1f} CPU s meanwhile"
                 )
-        pages = sum(1 for path in options.pages.rglob("*") if path.is_file())
-        megabytes = sum(path.stat().st_size for path in options.pages.rglob("*") if path.is_file()) / 1e6
-    rows = _rows(costs, pages=pages, megabytes=megabytes, equal=len(outputs) == 1)
+        read = [path for root in (options.pages, texts) for path in root.rglob("*") if path.is_file()]
+        megabytes = sum(path.stat().st_size for path in read) / 1e6
+    rows = _rows(costs, megabytes=megabytes, equal=len(outputs) == 1)
     rows.append(_ceiling(options.pages, runs=options.runs))
     print_table(rows)
     write_result("corpus_scaling", rows, packages=["resiliparse"])
 
 
-def _write_recipe(folder: Path, pages: Path) -> Path:
-    """The demo's recipe with one input: the rules and thresholds that users run."""
+def _write_texts(folder: Path) -> Path:
+    """The texts of the data folder as plain JSON Lines, which can be divided among workers."""
+    folder.mkdir()
+    for packed in sorted((data_folder() / "corpus").glob("*.jsonl.zst")):
+        with (
+            pa.CompressedInputStream(pa.OSFile(str(packed)), "zstd") as stream,
+            (folder / packed.stem).open("wb") as plain,
+        ):
+            shutil.copyfileobj(stream, plain, 2**20)
+    return folder
+
+
+def _write_recipe(folder: Path, pages: Path, texts: Path) -> Path:
+    """The demo's recipe with these inputs: the rules and thresholds that users run."""
     data = yaml.safe_load((ROOT / "recipes" / "demo.yaml").read_text(encoding="utf-8"))
-    data["corpus"]["inputs"] = [{"path": str(pages.absolute()), "source": "pages", "license": "unknown"}]
-    # Small shards: with few large ones, the last one alone decides when a run ends.
-    data["corpus"]["shard_bytes"] = 4 * 2**20
+    data["corpus"]["inputs"] = [
+        {"path": str(path.absolute()), "source": path.name, "license": "various"} for path in (pages, texts)
+    ]
+    # Half of the default: with few large shards, the last one alone decides when a run ends.
+    data["corpus"]["shard_bytes"] = 8 * 2**20
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(data, allow_unicode=True), encoding="utf-8")
     return path
@@ -86,7 +103,7 @@ def _corpus(recipe: Path, folder: Path, *, workers: int) -> tuple[Cost, str]:
     return cost, str(sorted((name, entry["sha256"]) for name, entry in files.items()))
 
 
-def _rows(costs: dict[int, list[Cost]], *, pages: int, megabytes: float, equal: bool) -> list[Row]:
+def _rows(costs: dict[int, list[Cost]], *, megabytes: float, equal: bool) -> list[Row]:
     one, two = (median(cost.wall for cost in costs[workers]) for workers in (1, 2))
     everything = costs[1] + costs[2]
     others = sum(cost.others_cpu for cost in everything) / sum(2 * cost.wall for cost in everything)
@@ -96,9 +113,10 @@ def _rows(costs: dict[int, list[Cost]], *, pages: int, megabytes: float, equal: 
     if one / two < _GOAL:
         rest = {workers: costs[workers][-1].wall - sum(phases[workers].values()) for workers in (1, 2)}
         why = (
-            f"outside of the mapped work (start, dedup, counting, checksums) the last runs spent "
-            f"{rest[1]:.0f} s with one worker and {rest[2]:.0f} s with two; CPU seconds went from "
-            f"{cpu[0]:.0f} to {cpu[1]:.0f}"
+            f"outside of the mapped work (imports, listing, what deduplication joins in one process) the "
+            f"last runs spent {rest[1]:.1f} s with one worker and {rest[2]:.1f} s with two, and the workers' "
+            f"start in the mapped work is as long for two as for one; CPU seconds went from {cpu[0]:.0f} to "
+            f"{cpu[1]:.0f}"
         )
     if others > _IDLE_SHARE:
         busy = f"others' work took {others:.0%} of both cores meanwhile: repeat on an idle machine"
@@ -106,7 +124,7 @@ def _rows(costs: dict[int, list[Cost]], *, pages: int, megabytes: float, equal: 
     elif len(costs[1]) < 3:
         why = f"fewer than three runs; {why}".rstrip("; ")
     details = {
-        "pages": pages,
+        "megabytes": round(megabytes),
         "wall_runs": {workers: [round(cost.wall, 2) for cost in found] for workers, found in costs.items()},
         "cpu_runs": {workers: [round(cost.cpu, 2) for cost in found] for workers, found in costs.items()},
         "others_cpu_runs": {
@@ -119,7 +137,7 @@ def _rows(costs: dict[int, list[Cost]], *, pages: int, megabytes: float, equal: 
             "corpus stage, 2 workers against 1",
             ours=megabytes / two,
             peer=megabytes / one,
-            unit="MB html/s wall",
+            unit="MB/s wall",
             goal=_GOAL,
             equal_results=equal,
             conclusive=others <= _IDLE_SHARE and len(costs[1]) >= 3,
@@ -176,11 +194,13 @@ def _extract(paths: list[Path]) -> int:
     return size
 
 
-def _phases(stderr: str) -> dict[str, int]:
-    """Seconds that each progress bar ran, from its last state."""
+def _phases(stderr: str) -> dict[str, float]:
+    """Seconds that each progress bar ran, from the tasks and their rate in its last state."""
     found = {}
-    for phase, minutes, seconds in re.findall(r"(corpus: \w+): 100%[^\r\n]*?\[(\d+):(\d+)<", stderr):
-        found[phase] = int(minutes) * 60 + int(seconds)
+    bar = r"(corpus: \w+): 100%[^\r\n]*?(\d+)/\d+ \[[^\r\n]*?, +([\d.]+)(s/shard|shard/s)\]"
+    for phase, tasks, rate, unit in re.findall(bar, stderr):
+        seconds = float(rate) if unit == "s/shard" else 1 / float(rate)
+        found[phase] = round(int(tasks) * seconds, 2)
     return found
 
 
