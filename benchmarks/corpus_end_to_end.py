@@ -40,6 +40,7 @@ def run_ours(extractor: str, pages: Path) -> dict[str, int]:
     from tsumugu.corpus.dedup import decide, shards
     from tsumugu.corpus.inputs import find_files, plan_shards
     from tsumugu.corpus.measuring import MeasureTask, measure_shard, measured_parts
+    from tsumugu.corpus.quality_tier import end_shared_tier
     from tsumugu.corpus.tables import shard_name
     from tsumugu.corpus.writing import WriteTask, write_part
     from tsumugu.engine import Resources
@@ -56,6 +57,8 @@ def run_ours(extractor: str, pages: Path) -> dict[str, int]:
             task = MeasureTask(pieces, config, work / "measured" / f"{index:05d}")
             measure_shard(task)
             parts += measured_parts(task.output)
+        # Processor time of a child counts once it has ended.
+        end_shared_tier()
         measured = [part.documents for part in parts]
         decided = decide(measured, config=config, work=work / "dedup", resources=Resources(workers=1))
         for index, (part, decision) in enumerate(zip(parts, decided, strict=True)):

@@ -91,7 +91,7 @@ def test_a_file_of_html_has_its_canonical_address(tmp_path: Path) -> None:
 def test_a_page_nested_without_end_is_a_failure_in_both_tiers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extracting, "QualityTier", Tier)
+    monkeypatch.setattr(extracting, "shared_tier", Tier)
     (tmp_path / "a.html").write_text("<div>" * 300_000 + "あ", encoding="utf-8")
     for extractor in ("resiliparse", "trafilatura"):
         (failure,) = extract(tmp_path, extraction={"extractor": extractor})
@@ -118,7 +118,7 @@ class Tier:
 def test_only_pages_that_can_be_japanese_reach_the_quality_tier_and_none_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extracting, "QualityTier", Tier)
+    monkeypatch.setattr(extracting, "shared_tier", Tier)
     english = "The quick brown fox jumps over the lazy dog. " * 20
     entities = "".join(f"&#x{ord(character):x};" for character in japanese_text(2))
     (tmp_path / "a.html").write_text(html_page(japanese_text(1)), encoding="utf-8")

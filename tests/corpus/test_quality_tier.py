@@ -14,7 +14,7 @@ import pytest
 from conftest import html_page, japanese_text
 from tsumugu.corpus import quality_tier
 from tsumugu.corpus.config import ExtractionConfig
-from tsumugu.corpus.quality_tier import NoAnswer, QualityTier
+from tsumugu.corpus.quality_tier import NoAnswer, QualityTier, end_shared_tier, shared_tier
 from tsumugu.errors import TsumuguError
 
 PAGE = html_page(japanese_text(3), title="旅の記録")
@@ -37,6 +37,8 @@ def extract(html, **options):
         os.write(1, b"more noise")
     if "greedy" in html:
         bytearray(10 ** 11)
+    if "large" in html:
+        bytearray(600_000_000)
     if "leak" in html:
         kept.append(bytearray(os.urandom(1)) * 400_000_000)
     if "nothing" in html:
@@ -114,7 +116,42 @@ def test_errors_and_lack_of_memory_are_reported_and_the_process_goes_on(fake: Ex
         answer = tier.main_text("greedy")
         assert isinstance(answer, NoAnswer)
         assert "MemoryError" in answer.why
-        assert process_of(tier.main_text("二")) == first
+        second = process_of(tier.main_text("二"))
+        # A process that had other pages before may have lacked the memory for theirs.
+        assert second != first
+        assert isinstance(tier.main_text("refuse"), NoAnswer)
+        assert process_of(tier.main_text("三")) == second
+
+
+def test_a_page_does_not_suffer_from_those_before_it(fake: ExtractionConfig) -> None:
+    settings = fake.model_copy(update={"megabytes_per_process": 900, "seconds": 10.0})
+    with QualityTier(settings) as tier:
+        first = process_of(tier.main_text("leak"))
+        # 400 megabytes are left there, less than half of what it may hold; 600 are too many beside them.
+        second = process_of(tier.main_text("large"))
+        assert second != first
+        assert isinstance(tier.main_text("crash"), NoAnswer)
+        assert process_of(tier.main_text("二")) != second
+
+
+def test_the_process_goes_on_with_the_next_shard_unless_it_has_grown(fake: ExtractionConfig) -> None:
+    def ask(page: str, settings: ExtractionConfig = fake) -> str:
+        with shared_tier(settings) as tier:
+            return process_of(tier.main_text(page))
+
+    try:
+        first = ask("一")
+        assert ask("二") == first
+        larger = fake.model_copy(update={"megabytes_per_process": 2000, "seconds": 10.0})
+        second = ask("三", larger)
+        assert second != first
+        assert ask("leak", larger) == second
+        assert ask("四", larger) != second
+        last = int(ask("五"))
+    finally:
+        end_shared_tier()
+    with pytest.raises(ProcessLookupError):
+        os.kill(last, 0)
 
 
 def test_what_a_library_prints_does_not_disturb(fake: ExtractionConfig) -> None:

@@ -15,7 +15,7 @@ from tsumugu.corpus.extraction import extract_text
 from tsumugu.corpus.inputs import InputFile, Piece
 from tsumugu.corpus.language_gate import kana_share
 from tsumugu.corpus.provenance import provenance
-from tsumugu.corpus.quality_tier import NoAnswer, QualityTier
+from tsumugu.corpus.quality_tier import NoAnswer, QualityTier, shared_tier
 from tsumugu.corpus.reading import read_records
 from tsumugu.corpus.records import Failure, Page, Skipped
 from tsumugu.corpus.signal_names import ReadingSignalName
@@ -47,7 +47,7 @@ def extract_pieces(pieces: Sequence[Piece], config: CorpusConfig) -> Iterator[Ex
         TsumuguError: trafilatura is chosen and not installed.
     """
     settings = config.extraction
-    with QualityTier(settings) if settings.extractor == "trafilatura" else nullcontext() as tier:
+    with shared_tier(settings) if settings.extractor == "trafilatura" else nullcontext() as tier:
         for piece in pieces:
             for record in read_records(piece, max_page_bytes=config.max_page_bytes):
                 yield _extract(record, settings, tier) if isinstance(record, Page) else record

@@ -1,16 +1,21 @@
 """HTML to its main text: the quality tier, trafilatura in a process of its own.
 
-Trafilatura leaves less boilerplate than the fast tier, but takes some twenty times as long, leaks, and
+Trafilatura leaves less boilerplate than the fast tier, but takes some ten times as long, leaks, and
 now and then hangs. So it runs in a child that lives for some thousand pages, with a limit on time
 and on memory; a page that ends the child, or on which it gives up, falls back to the fast tier.
+
+A child outlives a shard (`shared_tier`): its start costs as much as thirty pages. What a page comes to
+does not depend on the pages before it: where a child that has had others fails, a new one is asked.
 """
 
+import atexit
 import contextlib
 import importlib.util
 import select
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,11 +32,48 @@ _WALL_SECONDS = 60
 the limit and a minute, which is far away from what a page needs on a busy machine."""
 
 
+_ENDED = "it ended with status"
+_MAY_BE_ANOTHERS = (_ENDED, "MemoryError")
+"""What a page may suffer because the pages before it have left too little memory."""
+_IDLE_BYTES = 2**28
+"""A child that holds more than this does not wait for another shard."""
+
+
 @dataclass(frozen=True)
 class NoAnswer:
     """Trafilatura has no text for a page, and why."""
 
     why: str
+
+
+@contextlib.contextmanager
+def shared_tier(config: ExtractionConfig) -> Iterator["QualityTier"]:
+    """The tier of this process, whose child goes on with the next block of the same settings.
+
+    Raises:
+        TsumuguError: as `QualityTier` does.
+    """
+    global _shared
+    if _shared is None or _shared.config != config:
+        end_shared_tier()
+        _shared = QualityTier(config).__enter__()
+    tier = _shared
+    try:
+        yield tier
+    finally:
+        tier.rest()
+
+
+def end_shared_tier() -> None:
+    """End the child of this process, if there is one; it also ends with the process."""
+    global _shared
+    if _shared is not None:
+        _shared.__exit__(None, None, None)
+    _shared = None
+
+
+_shared: "QualityTier | None" = None
+atexit.register(end_shared_tier)
 
 
 class QualityTier:
@@ -42,9 +84,9 @@ class QualityTier:
     """
 
     def __init__(self, config: ExtractionConfig) -> None:
-        self._config = config
+        self.config = config
         self._child: subprocess.Popen[bytes] | None = None
-        self._pages = 0
+        self._pages = self._resident = 0
 
     def __enter__(self) -> "QualityTier":
         if importlib.util.find_spec("trafilatura") is None:
@@ -59,35 +101,48 @@ class QualityTier:
     ) -> None:
         self._end()
 
+    def rest(self) -> None:
+        """No page comes for a while: a child that has grown ends."""
+        if self._resident > _IDLE_BYTES:
+            self._end()
+
     def main_text(self, html: str) -> str | NoAnswer:
         """The main text of a page, or why there is none."""
+        used = self._child is not None and self._pages > 0
+        answer = self._ask(html)
+        if used and isinstance(answer, NoAnswer) and answer.why.startswith(_MAY_BE_ANOTHERS):
+            self._end()
+            answer = self._ask(html)
+        return answer
+
+    def _ask(self, html: str) -> str | NoAnswer:
         child = self._child or self._start()
         encoded = html.encode("utf-8", "replace")
         assert child.stdin is not None
         try:
             child.stdin.write(trafilatura_worker.REQUEST.pack(len(encoded)) + encoded)
             child.stdin.flush()
-            answer = self._answer(child, self._config.seconds * _WALL_FACTOR + _WALL_SECONDS)
+            answer = self._answer(child, self.config.seconds * _WALL_FACTOR + _WALL_SECONDS)
         except BrokenPipeError:
             answer = None
         if answer is None:
             return NoAnswer(self._end())
-        status, resident, text = answer
+        status, self._resident, text = answer
         self._pages += 1
-        full = resident > self._config.megabytes_per_process << 19
-        if full or self._pages >= self._config.pages_per_process:
+        full = self._resident > self.config.megabytes_per_process << 19
+        if full or self._pages >= self.config.pages_per_process:
             self._end()
         return NoAnswer(text) if status else text
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        self._pages = 0
+        self._pages = self._resident = 0
         self._child = subprocess.Popen(
             [
                 sys.executable,
                 "-P",
                 str(Path(trafilatura_worker.__file__)),
-                str(self._config.seconds),
-                str(self._config.megabytes_per_process),
+                str(self.config.seconds),
+                str(self.config.megabytes_per_process),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -135,8 +190,8 @@ class QualityTier:
         if hung:
             return "it hung"
         if child.returncode == -signal.SIGPROF:
-            return f"no text within {self._config.seconds:g} s of processor time"
-        return f"it ended with status {child.returncode}"
+            return f"no text within {self.config.seconds:g} s of processor time"
+        return f"{_ENDED} {child.returncode}"
 
 
 def _read(stream: IO[bytes], size: int) -> bytes | None:
