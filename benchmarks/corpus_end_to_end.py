@@ -4,7 +4,7 @@ Ours reads the pages and does all that a run does with them: decoding, extractio
 default transforms, signals, the rules of `web-ja`, deduplication, and writing documents, decisions and
 quarantine. The peer is the loop that anyone would write with fastwarc and an extractor: read, detect the
 encoding, decode, extract with the same settings, and keep nothing. The extractors are those of the two
-tiers: resiliparse, and trafilatura, which takes ten times as long on these pages.
+tiers: resiliparse, and trafilatura, which takes fifteen times as long on these pages.
 
 The archive is read once per run: read again under other names, its pages would be duplicates of
 each other, and the steps behind deduplication would have nothing to do. What does not grow with the

@@ -1,6 +1,6 @@
 """HTML to its main text: the quality tier, trafilatura in a process of its own.
 
-Trafilatura leaves less boilerplate than the fast tier, but takes some ten times as long, leaks, and
+Trafilatura leaves less boilerplate than the fast tier, but takes some fifteen times as long, leaks, and
 now and then hangs. So it runs in a child that lives for some thousand pages, with a limit on time
 and on memory; a page that ends the child, or on which it gives up, falls back to the fast tier.
 
