@@ -141,6 +141,17 @@ def read_documents(folder: Path) -> list[dict[str, Any]]:
     return [row for path in paths for row in pq.read_table(path, columns=["id", "text"]).to_pylist()]
 
 
+@pytest.fixture(autouse=True)
+def _same_data_folder() -> Iterator[None]:
+    """`--data DIR` sets the variable for the whole process; the next test has the one it began with."""
+    before = os.environ.get("TSUMUGU_DATA")
+    yield
+    if before is None:
+        os.environ.pop("TSUMUGU_DATA", None)
+    else:
+        os.environ["TSUMUGU_DATA"] = before
+
+
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of pages: mostly good Japanese, and one or more of everything that must go."""
