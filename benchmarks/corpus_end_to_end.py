@@ -4,7 +4,7 @@ Ours reads the pages and does all that a run does with them: decoding, extractio
 default transforms, signals, the rules of `web-ja`, deduplication, and writing documents, decisions and
 quarantine. The peer is the loop that anyone would write with fastwarc and an extractor: read, detect the
 encoding, decode, extract with the same settings, and keep nothing. The extractors are those of the two
-tiers: resiliparse, and trafilatura, which takes fifteen times as long on these pages.
+tiers: resiliparse, and trafilatura, which takes seventeen times as long on these pages.
 
 The archive is read once per run: read again under other names, its pages would be duplicates of
 each other, and the steps behind deduplication would have nothing to do. What does not grow with the
@@ -62,8 +62,8 @@ def run_ours(extractor: str, pages: Path) -> dict[str, int]:
         measured = [part.documents for part in parts]
         decided = decide(measured, config=config, work=work / "dedup", resources=Resources(workers=1))
         for index, (part, decision) in enumerate(zip(parts, decided, strict=True)):
-            counted = work / "counted" / f"{index:05d}.json"
-            write_part(WriteTask(part.documents, decision, part.quarantine, run, shard_name(index), counted))
+            counts = work / "counts" / f"{index:05d}.json"
+            write_part(WriteTask(part.documents, decision, part.quarantine, run, shard_name(index), counts))
         return {
             "pages": sum(pq.read_metadata(path).num_rows for path in measured),
             "kept": sum(pq.read_metadata(path).num_rows for path in (run / "documents").glob("*.parquet")),

@@ -268,6 +268,8 @@ def _prepare(stage: Stage, partial: Path, work: Path, fingerprint: str) -> None:
                 f"recipe cannot go on from. Take back the change to go on from there, give this run its own "
                 f"folder with --run DIR, or delete {partial} to begin again"
             )
+        # First: whoever dies between the two must not leave work that seems to go with `partial`.
+        marker.unlink(missing_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(work, ignore_errors=True)
         write_text(marker, fingerprint)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import html_page, japanese_text
-from tsumugu.corpus import quality_tier
+from tsumugu.corpus import quality_tier, trafilatura_worker
 from tsumugu.corpus.config import ExtractionConfig
 from tsumugu.corpus.quality_tier import NoAnswer, QualityTier, end_shared_tier, shared_tier
 from tsumugu.errors import TsumuguError
@@ -39,6 +39,8 @@ def extract(html, **options):
         bytearray(10 ** 11)
     if "large" in html:
         bytearray(600_000_000)
+    if "crowded" in html and kept:
+        os.kill(os.getpid(), signal.SIGSEGV)
     if "leak" in html:
         kept.append(bytearray(os.urandom(1)) * 400_000_000)
     if "nothing" in html:
@@ -90,7 +92,9 @@ def test_a_page_that_never_ends_is_given_up_and_the_next_is_answered(fake: Extra
     with QualityTier(fake) as tier:
         first = process_of(tier.main_text("一"))
         started = time.monotonic()
-        assert tier.main_text("endless") == NoAnswer("no text within 0.3 s of processor time")
+        assert tier.main_text("endless") == NoAnswer(
+            "no text within 0.3 s of processor time", took_too_long=True
+        )
         assert time.monotonic() - started < 60
         assert process_of(tier.main_text("二")) != first
 
@@ -99,7 +103,7 @@ def test_a_page_that_only_waits_is_given_up(fake: ExtractionConfig, monkeypatch:
     monkeypatch.setattr(quality_tier, "_WALL_FACTOR", 1)
     monkeypatch.setattr(quality_tier, "_WALL_SECONDS", 1)
     with QualityTier(fake) as tier:
-        assert tier.main_text("asleep") == NoAnswer("it hung")
+        assert tier.main_text("asleep") == NoAnswer("it hung", took_too_long=True)
         assert process_of(tier.main_text("二"))
 
 
@@ -111,15 +115,17 @@ def test_a_crash_costs_its_page_alone(fake: ExtractionConfig) -> None:
 
 def test_errors_and_lack_of_memory_are_reported_and_the_process_goes_on(fake: ExtractionConfig) -> None:
     with QualityTier(fake) as tier:
-        first = process_of(tier.main_text("一"))
+        before = _children()
         assert tier.main_text("refuse") == NoAnswer("ValueError: 吾輩には読めない")
+        (new,) = _children() - before
+        first = process_of(tier.main_text("一"))
+        assert first == new
+        # A process that had other pages before may have lacked memory for theirs: a new one is asked.
         answer = tier.main_text("greedy")
         assert isinstance(answer, NoAnswer)
         assert "MemoryError" in answer.why
         second = process_of(tier.main_text("二"))
-        # A process that had other pages before may have lacked the memory for theirs.
         assert second != first
-        assert isinstance(tier.main_text("refuse"), NoAnswer)
         assert process_of(tier.main_text("三")) == second
 
 
@@ -130,8 +136,76 @@ def test_a_page_does_not_suffer_from_those_before_it(fake: ExtractionConfig) -> 
         # 400 megabytes are left there, less than half of what it may hold; 600 are too many beside them.
         second = process_of(tier.main_text("large"))
         assert second != first
-        assert isinstance(tier.main_text("crash"), NoAnswer)
-        assert process_of(tier.main_text("二")) != second
+        tier.main_text("leak")
+        third = process_of(tier.main_text("crowded"))
+        assert third not in (first, second)
+
+
+def test_no_answer_is_taken_for_that_to_the_next_page(
+    fake: ExtractionConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        with shared_tier(fake) as tier:
+            tier.main_text("一")
+        with monkeypatch.context() as changed, shared_tier(fake) as tier:
+            changed.setattr(tier, "_answer", stop)
+            with pytest.raises(KeyboardInterrupt):
+                tier.main_text("二")
+        with shared_tier(fake) as tier:
+            answer = tier.main_text("三")
+            assert isinstance(answer, str)
+            assert answer.endswith("三")
+    finally:
+        end_shared_tier()
+
+
+def test_a_process_that_nobody_asks_leaves(fake: ExtractionConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Path(trafilatura_worker.__file__).read_text(encoding="utf-8")
+    assert source.count("IDLE_SECONDS = 60\n") == 1
+    impatient = Path(os.environ["PYTHONPATH"]) / "impatient.py"
+    impatient.write_text(source.replace("IDLE_SECONDS = 60\n", "IDLE_SECONDS = 0.2\n"), encoding="utf-8")
+    monkeypatch.setattr(trafilatura_worker, "__file__", str(impatient))
+    with QualityTier(fake) as tier:
+        first = process_of(tier.main_text("一"))
+        time.sleep(1)
+        assert process_of(tier.main_text("二")) != first
+
+
+IMPORTED_EARLY = """
+import sys
+from pathlib import Path
+from dataclasses import dataclass
+
+from tsumugu.corpus.config import ExtractionConfig
+from tsumugu.corpus.quality_tier import shared_tier
+from tsumugu.engine import Resources, map_shards
+
+
+@dataclass(frozen=True)
+class Task:
+    output: Path
+
+
+def ask(task):
+    with shared_tier(ExtractionConfig(extractor="trafilatura")) as tier:
+        task.output.write_text(tier.main_text("頁").split(" ")[0])
+
+
+if __name__ == "__main__":
+    map_shards(ask, [Task(Path(sys.argv[1]))], resources=Resources(1), description="test")
+"""
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_worker_ends_its_process_before_itself(tmp_path: Path) -> None:
+    program, output = tmp_path / "program.py", tmp_path / "process"
+    program.write_text(IMPORTED_EARLY, encoding="utf-8")
+    subprocess.run([sys.executable, str(program), str(output)], check=True)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(output.read_text()), 0)
 
 
 def test_the_process_goes_on_with_the_next_shard_unless_it_has_grown(fake: ExtractionConfig) -> None:

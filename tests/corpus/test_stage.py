@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from archives import http_response, warc_record
 from quality_files import ARPA, write_classifier
 
 from conftest import html_page, japanese_text
+from tsumugu import pipeline
 from tsumugu.corpus import quality_models
 from tsumugu.corpus.config import (
     SIGNALS,
@@ -29,7 +31,7 @@ from tsumugu.corpus.profile import ProfileName, load_profile
 from tsumugu.corpus.signals import make_batch, morphology
 from tsumugu.engine import Resources
 from tsumugu.errors import TsumuguError
-from tsumugu.files import read_json, write_text
+from tsumugu.files import checksums, read_json, write_text
 from tsumugu.pipeline import run_stages
 from tsumugu.recipe import Recipe
 from tsumugu.stages import STAGES
@@ -55,6 +57,26 @@ def corpus(recipe: Recipe, folder: Path, pages: Path, *, workers: int = 1) -> Pa
     changed = recipe.model_copy(update={"corpus": recipe.corpus.model_copy(update={"inputs": inputs})})
     run_stages(changed, folder, last="corpus", resources=Resources(workers), say=lambda text: None)
     return folder / "corpus"
+
+
+def test_tables_that_were_deleted_before_the_end_are_written_again(
+    recipe: Recipe, tmp_path: Path, pages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as changed:
+        changed.setattr(pipeline, "checksums", stop)
+        with pytest.raises(KeyboardInterrupt):
+            corpus(recipe, tmp_path / "run", pages)
+    partial = tmp_path / "run" / "corpus.partial"
+    before = checksums(partial)
+    assert len(list(partial.glob("documents/*.parquet"))) > 1
+    shutil.rmtree(partial)
+    # As an earlier version leaves it: tables, and no counts.
+    next((tmp_path / "run" / "corpus.work" / "counts").iterdir()).unlink()
+    folder = corpus(recipe, tmp_path / "run", pages)
+    assert read_json(folder / "manifest.json")["files"] == before
 
 
 def test_every_document_is_kept_dropped_or_quarantined(finished_run: Path) -> None:

@@ -49,7 +49,7 @@ class ExtractionConfig(Section):
     """How the main text is found in HTML."""
 
     extractor: Literal["resiliparse", "trafilatura"] = "resiliparse"
-    """`resiliparse` is fast; `trafilatura` (an extra) is about fifteen times slower and leaves less
+    """`resiliparse` is fast; `trafilatura` (an extra) is about seventeen times slower and leaves less
     boilerplate on news and blog pages."""
     seconds: Annotated[float, Field(gt=0)] = 5.0
     """Processor time that trafilatura may take for one page; then resiliparse's text is taken."""

@@ -1,11 +1,11 @@
 """HTML to its main text: the quality tier, trafilatura in a process of its own.
 
-Trafilatura leaves less boilerplate than the fast tier, but takes some fifteen times as long, leaks, and
+Trafilatura leaves less boilerplate than the fast tier, but takes some seventeen times as long, leaks, and
 now and then hangs. So it runs in a child that lives for some thousand pages, with a limit on time
 and on memory; a page that ends the child, or on which it gives up, falls back to the fast tier.
 
-A child outlives a shard (`shared_tier`): its start costs as much as thirty pages. What a page comes to
-does not depend on the pages before it: where a child that has had others fails, a new one is asked.
+A child outlives a shard (`shared_tier`), since its start costs as much as ten pages. Where a child that
+has had other pages before fails on one, a new child is asked, so that no page suffers for the others.
 """
 
 import atexit
@@ -32,9 +32,6 @@ _WALL_SECONDS = 60
 the limit and a minute, which is far away from what a page needs on a busy machine."""
 
 
-_ENDED = "it ended with status"
-_MAY_BE_ANOTHERS = (_ENDED, "MemoryError")
-"""What a page may suffer because the pages before it have left too little memory."""
 _IDLE_BYTES = 2**28
 """A child that holds more than this does not wait for another shard."""
 
@@ -44,6 +41,8 @@ class NoAnswer:
     """Trafilatura has no text for a page, and why."""
 
     why: str
+    took_too_long: bool = False
+    """Which a new child would not change."""
 
 
 @contextlib.contextmanager
@@ -57,6 +56,10 @@ def shared_tier(config: ExtractionConfig) -> Iterator["QualityTier"]:
     if _shared is None or _shared.config != config:
         end_shared_tier()
         _shared = QualityTier(config).__enter__()
+        # Here, not when this module is imported: what is registered later is done earlier, and the last
+        # thing that a worker of `engine.py` does is to leave at once.
+        atexit.unregister(end_shared_tier)
+        atexit.register(end_shared_tier)
     tier = _shared
     try:
         yield tier
@@ -68,12 +71,11 @@ def end_shared_tier() -> None:
     """End the child of this process, if there is one; it also ends with the process."""
     global _shared
     if _shared is not None:
-        _shared.__exit__(None, None, None)
+        _shared.close()
     _shared = None
 
 
 _shared: "QualityTier | None" = None
-atexit.register(end_shared_tier)
 
 
 class QualityTier:
@@ -99,6 +101,10 @@ class QualityTier:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child; another one starts if there is another page."""
         self._end()
 
     def rest(self) -> None:
@@ -110,7 +116,7 @@ class QualityTier:
         """The main text of a page, or why there is none."""
         used = self._child is not None and self._pages > 0
         answer = self._ask(html)
-        if used and isinstance(answer, NoAnswer) and answer.why.startswith(_MAY_BE_ANOTHERS):
+        if used and isinstance(answer, NoAnswer) and not answer.took_too_long:
             self._end()
             answer = self._ask(html)
         return answer
@@ -125,8 +131,12 @@ class QualityTier:
             answer = self._answer(child, self.config.seconds * _WALL_FACTOR + _WALL_SECONDS)
         except BrokenPipeError:
             answer = None
+        except BaseException:
+            # An answer that nobody has read would be taken for that to the next page.
+            self._end()
+            raise
         if answer is None:
-            return NoAnswer(self._end())
+            return self._end()
         status, self._resident, text = answer
         self._pages += 1
         full = self._resident > self.config.megabytes_per_process << 19
@@ -150,7 +160,7 @@ class QualityTier:
         )
         if self._answer(self._child, _START_SECONDS) is None:
             raise TsumuguError(
-                f"corpus.extraction: the trafilatura process did not start ({self._end()}). What it said "
+                f"corpus.extraction: the trafilatura process did not start ({self._end().why}). What it said "
                 f"stands above; extraction.megabytes_per_process may be too small."
             )
         return self._child
@@ -168,11 +178,11 @@ class QualityTier:
         text = _read(stream, length)
         return None if text is None else (status, resident, text.decode())
 
-    def _end(self) -> str:
-        """End the child; return in words what it died of."""
+    def _end(self) -> NoAnswer:
+        """End the child; return what it died of."""
         child, self._child = self._child, None
         if child is None:
-            return "not running"
+            return NoAnswer("not running")
         assert child.stdin is not None
         assert child.stdout is not None
         hung = False
@@ -188,10 +198,10 @@ class QualityTier:
             child.wait()
         child.stdout.close()
         if hung:
-            return "it hung"
+            return NoAnswer("it hung", took_too_long=True)
         if child.returncode == -signal.SIGPROF:
-            return f"no text within {self.config.seconds:g} s of processor time"
-        return f"{_ENDED} {child.returncode}"
+            return NoAnswer(f"no text within {self.config.seconds:g} s of processor time", took_too_long=True)
+        return NoAnswer(f"it ended with status {child.returncode}")
 
 
 def _read(stream: IO[bytes], size: int) -> bytes | None:

@@ -62,7 +62,7 @@ def run(context: StageContext) -> Counts:
             quarantined=part.quarantine,
             folder=folder,
             name=shard_name(index),
-            output=work / "counted" / f"{index:05d}.json",
+            counts=work / "counts" / f"{index:05d}.json",
         )
         for index, (part, decision) in enumerate(zip(parts, decided, strict=True))
     ]

@@ -12,6 +12,7 @@ Protocol, little-endian: request = length (uint32), UTF-8 HTML; answer = status 
 import logging
 import os
 import resource
+import select
 import signal
 import struct
 import sys
@@ -21,6 +22,8 @@ from typing import BinaryIO
 ANSWER = struct.Struct("<BQI")
 _STATM = Path("/proc/self/statm")
 REQUEST = struct.Struct("<I")
+IDLE_SECONDS = 60
+"""After these it leaves by itself: whoever holds it does something else, and can start another."""
 
 
 def main(seconds: float, megabytes: int) -> None:
@@ -37,7 +40,7 @@ def main(seconds: float, megabytes: int) -> None:
     from trafilatura import extract
 
     _answer(answers, 0, "")
-    while header := requests.read(REQUEST.size):
+    while _comes_soon(requests) and (header := requests.read(REQUEST.size)):
         html = requests.read(REQUEST.unpack(header)[0]).decode()
         signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
@@ -48,6 +51,12 @@ def main(seconds: float, megabytes: int) -> None:
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
         _answer(answers, status, text)
+
+
+def _comes_soon(requests: BinaryIO) -> bool:
+    """Whether a request, or the end of them, comes before the process has waited too long."""
+    # Nothing is left in the buffer: one request comes at a time.
+    return bool(select.select([requests], [], [], IDLE_SECONDS)[0])
 
 
 def _answer(answers: BinaryIO, status: int, text: str) -> None:

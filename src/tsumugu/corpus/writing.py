@@ -15,7 +15,7 @@ from tsumugu.corpus.columns import read_columns
 from tsumugu.corpus.config import SIGNALS
 from tsumugu.corpus.dedup.removing import cut_spans
 from tsumugu.corpus.tables import DECISIONS, DOCUMENTS, table_writer
-from tsumugu.files import read_json, write_aside, write_json
+from tsumugu.files import computed_once, write_aside, write_json
 
 QUARANTINED = "quarantined"
 _ADDRESS = ["id", "source", "url"]
@@ -32,8 +32,13 @@ class WriteTask:
     quarantined: Path
     folder: Path
     name: str
-    output: Path
-    """The counts as JSON; written last, so that it stands for the three tables."""
+    counts: Path
+    """Where they go, as JSON."""
+
+    @property
+    def output(self) -> Path:
+        """Written last, so that it stands for all three tables and the counts."""
+        return self.folder / "decisions" / self.name
 
 
 @dataclass(frozen=True)
@@ -52,19 +57,22 @@ class PartCounts:
 
 
 def write_part(task: WriteTask) -> None:
-    """Write one part's documents, quarantine and decisions, and count what was written."""
-    _write_tables(task)
-    write_json(task.output, asdict(_count(task)))
+    """Write one part's documents and quarantine, count them, and write the decisions."""
+    _write_documents(task)
+    with write_aside(task.folder / "quarantine" / task.name) as aside:
+        shutil.copyfile(task.quarantined, aside)
+    write_json(task.counts, asdict(_count(task)))
+    _write_decisions(task)
 
 
 def read_counts(task: WriteTask) -> PartCounts:
-    """What `write_part` counted."""
-    return PartCounts(**read_json(task.output))
+    """What `write_part` counted; a run that an earlier version began may have tables without counts."""
+    return PartCounts(**computed_once(task.counts, lambda: asdict(_count(task))))
 
 
 def _count(task: WriteTask) -> PartCounts:
-    """Count the files as they are on disk."""
-    reasons = Counter(read_columns(task.folder / "decisions" / task.name, ["reason"])["reason"].to_pylist())
+    """Count what was dropped as it was decided, and the rest as it is on disk."""
+    reasons = Counter(read_columns(task.decided, ["reason"])["reason"].drop_null().to_pylist())
     sources: dict[str, Counter[str]] = {}
     for incoming in (task.measured, task.quarantined):
         for source, number in _tally(incoming):
@@ -80,9 +88,7 @@ def _count(task: WriteTask) -> PartCounts:
             text_bytes += pc.sum(pc.binary_length(batch["text"])).as_py() or 0
     return PartCounts(
         kept=kept,
-        dropped_by_reason={
-            reason: reasons[reason] for reason in reasons if reason not in (None, QUARANTINED)
-        },
+        dropped_by_reason=dict(reasons),
         quarantined=pq.read_metadata(task.folder / "quarantine" / task.name).num_rows,
         characters=characters,
         bytes=text_bytes,
@@ -96,7 +102,7 @@ def _tally(table: Path) -> list[tuple[str, int]]:
     return [(found["values"], found["counts"]) for found in counts]
 
 
-def _write_tables(task: WriteTask) -> None:
+def _write_documents(task: WriteTask) -> None:
     with table_writer(task.folder / "documents" / task.name, DOCUMENTS) as write:
         for documents, decided in _portions(task, DOCUMENTS.names, ["reason", "removals"]):
             kept = pc.is_null(decided["reason"])
@@ -108,10 +114,9 @@ def _write_tables(task: WriteTask) -> None:
             ]
             write(columns)
 
-    with write_aside(task.folder / "quarantine" / task.name) as aside:
-        shutil.copyfile(task.quarantined, aside)
 
-    with table_writer(task.folder / "decisions" / task.name, DECISIONS) as write:
+def _write_decisions(task: WriteTask) -> None:
+    with table_writer(task.output, DECISIONS) as write:
         for measured, decided in _portions(task, [*_ADDRESS, *SIGNALS], _DECIDED):
             reason = decided["reason"]
             write(

@@ -31,7 +31,7 @@ from conftest import japanese_text
 from tsumugu.corpus.config import CorpusConfig, DedupConfig, Input, RepeatedLines, RepeatedSubstrings
 from tsumugu.corpus.dedup import decide, key_schema, keys
 from tsumugu.corpus.dedup.joining import JoinTask, divide_columns, join
-from tsumugu.corpus.dedup.shards import AT_ONCE, save_array
+from tsumugu.corpus.dedup.shards import save_array
 from tsumugu.engine import Resources, kept_workers
 
 
@@ -200,11 +200,12 @@ def test_keys_that_do_not_fit_into_memory_are_joined_in_parts(tmp_path: Path) ->
 def test_short_columns_of_keys_are_read_together(tmp_path: Path) -> None:
     columns = [f"band_{band:03d}" for band in range(20)]
     assert divide_columns(columns, 100) == [tuple(columns[first : first + 5]) for first in (0, 5, 10, 15)]
-    assert list(map(len, divide_columns(columns, AT_ONCE // 3))) == [3, 3, 3, 3, 3, 3, 2]
-    assert divide_columns(columns, AT_ONCE + 1) == [(column,) for column in columns]
+    assert list(map(len, divide_columns(columns, 2**20 // 3))) == [3, 3, 3, 3, 3, 3, 2]
+    assert divide_columns(columns, 2**20 + 1) == [(column,) for column in columns]
     assert divide_columns([], 5) == []
 
     texts = near_duplicates(originals=60)
+    texts += texts[:30]
     measured = tuple(measure(tmp_path, texts, ONLY_NEAR, per_shard=50))
     path = save_array(tmp_path / "alive.npy", np.arange(len(texts)) % 7 != 0)
 
@@ -213,10 +214,13 @@ def test_short_columns_of_keys_are_read_together(tmp_path: Path) -> None:
         found: list[dict[str, int]] = pq.read_table(tmp_path / name).to_pylist()
         return found
 
+    counts = []
     for check in (None, "exact_check"):
         alone = [pair for column in columns[:3] for pair in pairs(column, (column,), check)]
         assert pairs("together", tuple(columns[:3]), check) == alone
-    assert alone == []  # Near duplicates are not equal.
+        counts.append(len(alone))
+    # Near duplicates are not equal.
+    assert counts[0] > counts[1] > 30
 
 
 def test_keys_fit_their_schema() -> None:

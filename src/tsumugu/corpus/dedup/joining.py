@@ -3,8 +3,8 @@
 A task reads its columns of every shard and nothing else, sorts each, and writes a pair for each
 document whose key another document had before: that one and the first. 20 MinHash bands are 20
 independent tasks; their pairs meet in `groups.unite`. No task holds more than `AT_ONCE` keys, and
-where the columns are short, one task reads as many of them as that is: opening a shard costs more
-than reading a few thousand keys.
+where the columns are short, one task reads several: opening a shard costs more than reading a few
+thousand keys.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,6 +20,8 @@ from tsumugu.corpus.dedup import groups
 from tsumugu.corpus.dedup.shards import AT_ONCE, join_arrays, load_array, part_of, tables, write_columns
 
 _TASKS = 4
+_TOGETHER = 2**20
+"""Keys of several columns that one task joins, one column after the other."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,9 @@ class JoinTask:
 def divide_columns(columns: Sequence[str], rows: int) -> list[tuple[str, ...]]:
     """Columns of so many keys each, as they are given to tasks: neighbours together while they are short.
 
-    A few tasks there are always, for as many workers.
+    However short, they are a few tasks, so that several workers have something to do.
     """
-    together = max(1, min(AT_ONCE // max(1, rows), len(columns) // _TASKS))
+    together = max(1, min(_TOGETHER // max(1, rows), len(columns) // _TASKS))
     return [tuple(columns[first : first + together]) for first in range(0, len(columns), together)]
 
 
