@@ -30,8 +30,6 @@ _WALL_FACTOR = 20
 _WALL_SECONDS = 60
 """A child that uses no processor time hangs for another reason. It is ended after this many times
 the limit and a minute, which is far away from what a page needs on a busy machine."""
-
-
 _IDLE_BYTES = 2**28
 """A child that holds more than this does not wait for another shard."""
 
