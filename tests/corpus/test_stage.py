@@ -59,8 +59,9 @@ def corpus(recipe: Recipe, folder: Path, pages: Path, *, workers: int = 1) -> Pa
     return folder / "corpus"
 
 
-def test_tables_that_were_deleted_before_the_end_are_written_again(
-    recipe: Recipe, tmp_path: Path, pages: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("deleted", ["corpus.partial", "corpus.work/counts"])
+def test_what_was_deleted_before_the_end_is_made_again(
+    deleted: str, recipe: Recipe, tmp_path: Path, pages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(folder: Path) -> None:
         raise KeyboardInterrupt
@@ -69,14 +70,15 @@ def test_tables_that_were_deleted_before_the_end_are_written_again(
         changed.setattr(pipeline, "checksums", stop)
         with pytest.raises(KeyboardInterrupt):
             corpus(recipe, tmp_path / "run", pages)
-    partial = tmp_path / "run" / "corpus.partial"
-    before = checksums(partial)
-    assert len(list(partial.glob("documents/*.parquet"))) > 1
-    shutil.rmtree(partial)
-    # As an earlier version leaves it: tables, and no counts.
-    next((tmp_path / "run" / "corpus.work" / "counts").iterdir()).unlink()
-    folder = corpus(recipe, tmp_path / "run", pages)
-    assert read_json(folder / "manifest.json")["files"] == before
+    before = checksums(tmp_path / "run" / "corpus.partial")
+    assert sum(name.startswith("documents/") for name in before) > 1
+    # The tables; or the counts, which a run that an earlier version began does not have.
+    shutil.rmtree(tmp_path / "run" / deleted)
+    manifest = read_json(corpus(recipe, tmp_path / "run", pages) / "manifest.json")
+    assert manifest["files"] == before
+    assert (
+        manifest["counts"] == read_json(corpus(recipe, tmp_path / "whole", pages) / "manifest.json")["counts"]
+    )
 
 
 def test_every_document_is_kept_dropped_or_quarantined(finished_run: Path) -> None:

@@ -4,7 +4,7 @@ Trafilatura leaves less boilerplate than the fast tier, but takes some seventeen
 now and then hangs. So it runs in a child that lives for some thousand pages, with a limit on time
 and on memory; a page that ends the child, or on which it gives up, falls back to the fast tier.
 
-A child outlives a shard (`shared_tier`), since its start costs as much as ten pages. Where a child that
+A child outlives a shard (`shared_tier`), since its start costs as much as several pages. Where a child that
 has had other pages before fails on one, a new child is asked, so that no page suffers for the others.
 """
 

@@ -22,6 +22,7 @@ _JOINING = np.uint32(1 << 30)
 """In the table: this character may join the one before it."""
 _RESULT = np.uint32((1 << 21) - 1)
 _RUN = 64
+"""Code points that `_changing` looks at together."""
 _IDENTICAL = ((0x3400, 0x4DC0), (0x4E00, 0xA000), (0xAC00, 0xD7A4), (0xD800, 0xF900), (0x20000, 0x2F800),
               (0x2FA20, 0xE0000), (0xE1000, 0x110000))  # fmt: skip
 """Ranges of kanji, Korean syllables, private and unassigned characters that stay as they are."""
